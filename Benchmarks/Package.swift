@@ -1,0 +1,13 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let package = Package(
+  name: "NormaBenchmarks",
+  dependencies: [.package(name: "Norma", path: "..")],
+  targets: [
+    .executableTarget(
+      name: "OperatorOverhead", dependencies: [.product(name: "Norma", package: "Norma")]),
+    .executableTarget(name: "UNetStep", dependencies: [.product(name: "Norma", package: "Norma")]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,611 @@
+#if !__has_include(<ATen/core/ivalue.h>)
+#error "libtorch was not found. Run `make setup` (it finds or fetches libtorch), or set LIBTORCH to the folder that holds its include/ and lib/ and run `make setup` again."
+#endif
+
+#include <ATen/core/ivalue.h>
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/GradMode.h>
+#include <c10/core/impl/alloc_cpu.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/edge.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/saved_variable.h>
+#include <torch/csrc/autograd/variable.h>
+#include <torch/version.h>
+
+#include <atomic>
+#include <cstring>
+#include <dlfcn.h>
+#include <exception>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#if defined(__APPLE__)
+#include <malloc/malloc.h>
+#else
+#include <malloc.h>
+#endif
+
+#include "CTorch.h"
+
+namespace {
+
+// Errors -----------------------------------------------------------------------------------------
+
+// A Swift error on its way through libtorch's autograd engine.
+struct ErrorObject {
+  void *object;
+  void (*release)(void *);
+  ErrorObject(void *o, void (*r)(void *)) : object(o), release(r) {}
+  ErrorObject(const ErrorObject &) = delete;
+  ~ErrorObject() {
+    if (object) {
+      release(object);
+    }
+  }
+};
+
+struct CallbackError : std::exception {
+  std::shared_ptr<ErrorObject> error;
+  explicit CallbackError(std::shared_ptr<ErrorObject> e) : error(std::move(e)) {}
+  const char *what() const noexcept override { return "an error was thrown by a custom function"; }
+};
+
+thread_local std::string last_error;
+thread_local std::shared_ptr<ErrorObject> last_callback_error;
+
+void store_current_exception() {
+  last_callback_error.reset();
+  try {
+    throw;
+  } catch (const CallbackError &e) {
+    last_error = e.what();
+    last_callback_error = e.error;
+  } catch (const c10::Error &e) {
+    last_error = e.what_without_backtrace();
+  } catch (const std::exception &e) {
+    last_error = e.what();
+  } catch (...) {
+    last_error = "libtorch threw something that is not a std::exception";
+  }
+}
+
+template <typename Body> auto guarded(Body &&body) -> decltype(body()) {
+  using Result = decltype(body());
+  try {
+    return body();
+  } catch (...) {
+    store_current_exception();
+  }
+  if constexpr (std::is_pointer_v<Result>) {
+    return nullptr;
+  } else {
+    return static_cast<Result>(-1);
+  }
+}
+
+// Tensors: a handle is the owned TensorImpl ------------------------------------------------------
+
+at::Tensor borrow(CTTensor handle) {
+  if (handle == nullptr) {
+    return at::Tensor();
+  }
+  return at::Tensor::wrap_tensor_impl(
+      c10::intrusive_ptr<at::TensorImpl, at::UndefinedTensorImpl>::reclaim_copy(
+          reinterpret_cast<at::TensorImpl *>(handle)));
+}
+
+CTTensor own(at::Tensor tensor) {
+  if (!tensor.defined()) {
+    return nullptr;
+  }
+  return reinterpret_cast<CTTensor>(tensor.unsafeReleaseTensorImpl());
+}
+
+const at::TensorImpl *impl(CTTensor handle) {
+  return reinterpret_cast<const at::TensorImpl *>(handle);
+}
+
+c10::Device unpack_device(int64_t bits) {
+  return c10::Device(static_cast<c10::DeviceType>(bits >> 8), static_cast<int8_t>(bits & 0xff));
+}
+
+int pack_device(c10::Device device) {
+  return (static_cast<int>(device.type()) << 8) | (static_cast<int>(device.index()) & 0xff);
+}
+
+at::Generator borrow(CTGenerator handle) {
+  return at::Generator(c10::intrusive_ptr<c10::GeneratorImpl>::reclaim_copy(
+      reinterpret_cast<c10::GeneratorImpl *>(handle)));
+}
+
+// Operators --------------------------------------------------------------------------------------
+
+struct Parameter {
+  bool is_float = false;      // integers are widened
+  bool is_float_list = false;
+  bool has_default = false;
+  c10::IValue default_value;
+  std::string name;
+};
+
+struct Operator {
+  c10::OperatorHandle handle;
+  std::vector<Parameter> parameters;
+  std::string name;
+};
+
+double as_double(uint64_t bits) {
+  double value;
+  static_assert(sizeof(value) == sizeof(bits));
+  memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+c10::IValue to_ivalue(const CTValue &value, const Parameter &parameter) {
+  switch (value.tag) {
+  case CTTagDefault:
+    TORCH_CHECK(parameter.has_default, "argument '", parameter.name, "' has no default value");
+    return parameter.default_value;
+  case CTTagNone:
+    return c10::IValue();
+  case CTTagTensor:
+    return c10::IValue(borrow(reinterpret_cast<CTTensor>(value.bits)));
+  case CTTagInt: {
+    auto number = static_cast<int64_t>(value.bits);
+    return parameter.is_float ? c10::IValue(static_cast<double>(number)) : c10::IValue(number);
+  }
+  case CTTagDouble:
+    return c10::IValue(as_double(value.bits));
+  case CTTagBool:
+    return c10::IValue(value.bits != 0);
+  case CTTagString:
+    return c10::IValue(
+        std::string(reinterpret_cast<const char *>(value.bits), static_cast<size_t>(value.count)));
+  case CTTagIntList: {
+    auto numbers = reinterpret_cast<const int64_t *>(value.bits);
+    if (parameter.is_float_list) {
+      c10::List<double> list;
+      for (int i = 0; i < value.count; i++) {
+        list.push_back(static_cast<double>(numbers[i]));
+      }
+      return c10::IValue(std::move(list));
+    }
+    return c10::IValue(c10::IntArrayRef(numbers, static_cast<size_t>(value.count)));
+  }
+  case CTTagDoubleList:
+    return c10::IValue(c10::ArrayRef<double>(reinterpret_cast<const double *>(value.bits),
+                                             static_cast<size_t>(value.count)));
+  case CTTagBoolList: {
+    c10::List<bool> list;
+    for (int i = 0; i < value.count; i++) {
+      list.push_back(reinterpret_cast<const int64_t *>(value.bits)[i] != 0);
+    }
+    return c10::IValue(std::move(list));
+  }
+  case CTTagTensorList: {
+    c10::List<at::Tensor> list;
+    for (int i = 0; i < value.count; i++) {
+      list.push_back(borrow(reinterpret_cast<const CTTensor *>(value.bits)[i]));
+    }
+    return c10::IValue(std::move(list));
+  }
+  case CTTagOptionalTensorList: {
+    c10::List<std::optional<at::Tensor>> list;
+    for (int i = 0; i < value.count; i++) {
+      auto handle = reinterpret_cast<const CTTensor *>(value.bits)[i];
+      list.push_back(handle ? std::optional<at::Tensor>(borrow(handle)) : std::nullopt);
+    }
+    return c10::IValue(std::move(list));
+  }
+  case CTTagDevice:
+    return c10::IValue(unpack_device(static_cast<int64_t>(value.bits)));
+  case CTTagGenerator:
+    return c10::IValue(borrow(reinterpret_cast<CTGenerator>(value.bits)));
+  default:
+    TORCH_CHECK(false, "argument '", parameter.name, "' has unknown tag ", value.tag);
+  }
+}
+
+void append_results(c10::IValue &&value, std::vector<CTValue> &results) {
+  auto add = [&](int32_t tag, uint64_t bits) { results.push_back(CTValue{tag, 0, bits}); };
+  auto add_tensor = [&](at::Tensor tensor) {
+    auto handle = own(std::move(tensor));
+    add(handle ? CTTagTensor : CTTagNone, reinterpret_cast<uint64_t>(handle));
+  };
+  if (value.isTensor()) {
+    add_tensor(std::move(value).toTensor());
+  } else if (value.isTensorList()) {
+    for (auto &&tensor : value.toTensorVector()) {
+      add_tensor(tensor);
+    }
+  } else if (value.isInt()) {
+    add(CTTagInt, static_cast<uint64_t>(value.toInt()));
+  } else if (value.isDouble()) {
+    double number = value.toDouble();
+    uint64_t bits;
+    memcpy(&bits, &number, sizeof(bits));
+    add(CTTagDouble, bits);
+  } else if (value.isBool()) {
+    add(CTTagBool, value.toBool() ? 1 : 0);
+  } else if (value.isNone()) {
+    add(CTTagNone, 0);
+  } else {
+    TORCH_CHECK(false, "an operator returned a ", value.tagKind(), ", which Norma does not read");
+  }
+}
+
+// Kept between calls to save allocations; moved out while a call runs, since a call may nest.
+thread_local std::vector<c10::IValue> spare_stack;
+thread_local std::vector<CTValue> last_results;
+
+// Custom functions -------------------------------------------------------------------------------
+
+using torch::autograd::Edge;
+using torch::autograd::Node;
+using NodePointer = decltype(Edge::function);
+
+struct CallbackNode : Node {
+  std::string label;
+  std::vector<torch::autograd::SavedVariable> saved;
+  size_t inputs = 0;
+  CTBackward backward = nullptr;
+  void *context = nullptr;
+  void (*release)(void *) = nullptr;
+
+  ~CallbackNode() override {
+    if (context) {
+      release(context);
+    }
+  }
+
+  std::string name() const override { return label; }
+
+  void release_variables() override { saved.clear(), released = true; }
+
+  torch::autograd::variable_list apply(torch::autograd::variable_list &&gradients) override {
+    TORCH_CHECK(!released, "backward through ", label,
+                " a second time: keep the graph (keepGraph: true) in the first backward pass");
+    std::vector<at::Tensor> unpacked;
+    std::vector<CTTensor> gradient_handles, saved_handles;
+    for (auto &gradient : gradients) {
+      gradient_handles.push_back(
+          gradient.defined() ? reinterpret_cast<CTTensor>(gradient.unsafeGetTensorImpl()) : nullptr);
+    }
+    for (auto &variable : saved) {
+      unpacked.push_back(variable.unpack());
+      saved_handles.push_back(reinterpret_cast<CTTensor>(unpacked.back().unsafeGetTensorImpl()));
+    }
+    auto needed = std::make_unique<bool[]>(inputs);
+    for (size_t i = 0; i < inputs; i++) {
+      needed[i] = task_should_compute_output(i);
+    }
+    std::vector<CTTensor> results(inputs, nullptr);
+    void *error = backward(context, gradient_handles.data(), static_cast<int>(gradient_handles.size()),
+                           saved_handles.data(), static_cast<int>(saved_handles.size()),
+                           needed.get(), results.data(), static_cast<int>(inputs));
+    torch::autograd::variable_list output;
+    for (auto handle : results) {
+      output.push_back(borrow(handle));
+      ct_tensor_release(handle);
+    }
+    if (error) {
+      throw CallbackError(std::make_shared<ErrorObject>(error, release));
+    }
+    return output;
+  }
+
+private:
+  bool released = false;
+};
+
+// Nodes are held by shared_ptr in older versions of libtorch and by intrusive_ptr in newer ones.
+template <typename Pointer> Pointer adopt(CallbackNode *node) {
+  if constexpr (std::is_same_v<Pointer, std::shared_ptr<Node>>) {
+    // Found by argument lookup when instantiated: versions with intrusive_ptr have no deleteNode.
+    return Pointer(node, [](typename Pointer::element_type *n) { deleteNode(n); });
+  } else {
+    return Pointer::unsafe_steal_from_new(node);
+  }
+}
+
+template <typename List> List borrow_all(const CTTensor *handles, int count) {
+  List list;
+  for (int i = 0; i < count; i++) {
+    list.push_back(borrow(handles[i]));
+  }
+  return list;
+}
+
+// Memory accounting ------------------------------------------------------------------------------
+
+std::atomic<int64_t> live_bytes{0}, peak_bytes{0};
+
+size_t block_size(void *pointer) {
+#if defined(__APPLE__)
+  return malloc_size(pointer);
+#else
+  return malloc_usable_size(pointer);
+#endif
+}
+
+void counted_free(void *pointer) {
+  if (pointer) {
+    live_bytes.fetch_sub(static_cast<int64_t>(block_size(pointer)), std::memory_order_relaxed);
+    c10::free_cpu(pointer);
+  }
+}
+
+struct CountingAllocator final : c10::Allocator {
+  at::DataPtr allocate(size_t bytes) override {
+    void *pointer = bytes ? c10::alloc_cpu(bytes) : nullptr;
+    if (pointer) {
+      auto size = static_cast<int64_t>(block_size(pointer));
+      auto live = live_bytes.fetch_add(size, std::memory_order_relaxed) + size;
+      auto peak = peak_bytes.load(std::memory_order_relaxed);
+      while (live > peak &&
+             !peak_bytes.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
+      }
+    }
+    return {pointer, pointer, &counted_free, c10::Device(c10::DeviceType::CPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &counted_free; }
+  void copy_data(void *destination, const void *source, std::size_t count) const override {
+    default_copy_data(destination, source, count);
+  }
+};
+
+} // namespace
+
+extern "C" {
+
+const char *ct_error_message(void) { return last_error.c_str(); }
+
+void *ct_take_callback_error(void) {
+  auto error = std::move(last_callback_error);
+  last_callback_error.reset();
+  return error ? std::exchange(error->object, nullptr) : nullptr;
+}
+
+const char *ct_compiled_version(void) { return TORCH_VERSION; }
+
+const char *ct_runtime_configuration(void) {
+  static const std::string text = at::show_config();
+  return text.c_str();
+}
+
+int ct_load_library(const char *name) {
+  if (dlopen(name, RTLD_NOW | RTLD_GLOBAL)) {
+    return 0;
+  }
+  last_error = dlerror();
+  return -1;
+}
+
+CTOperator ct_operator(const char *name, const char *overload) {
+  return guarded([&]() -> CTOperator {
+    auto handle = c10::Dispatcher::singleton().findSchemaOrThrow(name, overload);
+    auto op = std::make_unique<Operator>(Operator{handle, {}, name});
+    for (const auto &argument : handle.schema().arguments()) {
+      Parameter parameter;
+      parameter.name = argument.name();
+      auto type = argument.type();
+      if (auto optional = type->cast<c10::OptionalType>()) {
+        type = optional->getElementType();
+      }
+      parameter.is_float = type->kind() == c10::TypeKind::FloatType;
+      if (auto list = type->cast<c10::ListType>()) {
+        parameter.is_float_list = list->getElementType()->kind() == c10::TypeKind::FloatType;
+      }
+      if (argument.default_value()) {
+        parameter.has_default = true;
+        parameter.default_value = *argument.default_value();
+      }
+      op->parameters.push_back(std::move(parameter));
+    }
+    return reinterpret_cast<CTOperator>(op.release());
+  });
+}
+
+int ct_call(CTOperator op_handle, const CTValue *arguments, int count, const CTValue **results) {
+  return guarded([&]() -> int {
+    auto &op = *reinterpret_cast<Operator *>(op_handle);
+    auto expected = op.parameters.size();
+    TORCH_CHECK(static_cast<size_t>(count) <= expected, op.name, " takes at most ", expected,
+                " arguments, got ", count);
+    auto stack = std::move(spare_stack);
+    stack.clear();
+    for (size_t i = 0; i < expected; i++) {
+      if (i < static_cast<size_t>(count)) {
+        stack.push_back(to_ivalue(arguments[i], op.parameters[i]));
+      } else {
+        TORCH_CHECK(op.parameters[i].has_default, op.name, " misses its argument '",
+                    op.parameters[i].name, "'");
+        stack.push_back(op.parameters[i].default_value);
+      }
+    }
+    op.handle.callBoxed(stack);
+    last_results.clear();
+    for (auto &value : stack) {
+      append_results(std::move(value), last_results);
+    }
+    stack.clear();
+    spare_stack = std::move(stack);
+    *results = last_results.data();
+    return static_cast<int>(last_results.size());
+  });
+}
+
+CTTensor ct_tensor_retain(CTTensor handle) { return own(borrow(handle)); }
+
+void ct_tensor_release(CTTensor handle) {
+  if (handle) {
+    c10::raw::intrusive_ptr::decref(reinterpret_cast<at::TensorImpl *>(handle));
+  }
+}
+
+int64_t ct_tensor_rank(CTTensor handle) { return impl(handle)->dim(); }
+
+void ct_tensor_sizes(CTTensor handle, int64_t *sizes) {
+  auto list = impl(handle)->sizes();
+  std::copy(list.begin(), list.end(), sizes);
+}
+
+void ct_tensor_strides(CTTensor handle, int64_t *strides) {
+  auto list = impl(handle)->strides();
+  std::copy(list.begin(), list.end(), strides);
+}
+
+int64_t ct_tensor_count(CTTensor handle) { return impl(handle)->numel(); }
+
+int ct_tensor_dtype(CTTensor handle) {
+  return static_cast<int>(c10::typeMetaToScalarType(impl(handle)->dtype()));
+}
+
+int ct_tensor_device(CTTensor handle) { return pack_device(impl(handle)->device()); }
+
+bool ct_tensor_is_contiguous(CTTensor handle, int memory_format) {
+  return impl(handle)->is_contiguous(static_cast<at::MemoryFormat>(memory_format));
+}
+
+void *ct_tensor_data(CTTensor handle) {
+  return guarded([&]() -> void * { return borrow(handle).data_ptr(); });
+}
+
+bool ct_grad_mode(void) { return c10::GradMode::is_enabled(); }
+void ct_set_grad_mode(bool enabled) { c10::GradMode::set_enabled(enabled); }
+
+bool ct_tensor_requires_grad(CTTensor handle) {
+  return borrow(handle).requires_grad();
+}
+
+int ct_tensor_set_requires_grad(CTTensor handle, bool value) {
+  return guarded([&]() -> int {
+    borrow(handle).set_requires_grad(value);
+    return 0;
+  });
+}
+
+CTTensor ct_tensor_grad(CTTensor handle) {
+  return guarded([&]() -> CTTensor {
+    at::Tensor gradient = borrow(handle).grad();
+    return own(std::move(gradient));
+  });
+}
+
+int ct_tensor_set_grad(CTTensor handle, CTTensor gradient) {
+  return guarded([&]() -> int {
+    borrow(handle).mutable_grad() = borrow(gradient);
+    return 0;
+  });
+}
+
+int ct_backward(const CTTensor *roots, const CTTensor *gradients, int count, bool keep_graph,
+                bool create_graph) {
+  return guarded([&]() -> int {
+    using List = torch::autograd::variable_list;
+    torch::autograd::backward(borrow_all<List>(roots, count), borrow_all<List>(gradients, count),
+                              keep_graph, create_graph);
+    return 0;
+  });
+}
+
+int ct_grad(const CTTensor *roots, const CTTensor *gradients, int count, const CTTensor *inputs,
+            int input_count, bool keep_graph, bool create_graph, CTTensor *results) {
+  return guarded([&]() -> int {
+    using List = torch::autograd::variable_list;
+    auto output = torch::autograd::grad(
+        borrow_all<List>(roots, count), borrow_all<List>(inputs, input_count),
+        borrow_all<List>(gradients, count), keep_graph, create_graph, /*allow_unused=*/true);
+    for (size_t i = 0; i < output.size(); i++) {
+      results[i] = own(std::move(output[i]));
+    }
+    return 0;
+  });
+}
+
+int ct_record_function(const char *name, const CTTensor *inputs, int input_count,
+                       const CTTensor *outputs, int output_count, const CTTensor *saved,
+                       int saved_count, CTBackward backward, void *context,
+                       void (*release)(void *)) {
+  std::unique_ptr<void, void (*)(void *)> guard(context, release);
+  return guarded([&]() -> int {
+    bool any = false;
+    for (int i = 0; i < input_count; i++) {
+      any = any || borrow(inputs[i]).requires_grad();
+    }
+    if (!any || !c10::GradMode::is_enabled()) {
+      return 0;
+    }
+    auto raw = new CallbackNode();
+    auto node = adopt<NodePointer>(raw);
+    raw->label = name;
+    raw->inputs = static_cast<size_t>(input_count);
+    raw->backward = backward;
+    raw->release = release;
+    raw->context = guard.release();
+    torch::autograd::edge_list edges;
+    for (int i = 0; i < input_count; i++) {
+      auto tensor = borrow(inputs[i]);
+      edges.push_back(tensor.requires_grad() ? torch::autograd::impl::gradient_edge(tensor) : Edge());
+    }
+    raw->set_next_edges(std::move(edges));
+    for (int i = 0; i < saved_count; i++) {
+      raw->saved.emplace_back(borrow(saved[i]), /*is_output=*/false);
+    }
+    for (int i = 0; i < output_count; i++) {
+      auto tensor = borrow(outputs[i]);
+      TORCH_CHECK(!tensor.is_view(), name, ": output ", i, " is a view; return a fresh tensor");
+      auto number = raw->add_input_metadata(tensor);
+      torch::autograd::impl::set_gradient_edge(tensor, Edge(node, number));
+    }
+    return 1;
+  });
+}
+
+CTGenerator ct_generator(int device, uint64_t seed) {
+  return guarded([&]() -> CTGenerator {
+    auto generator = at::globalContext().defaultGenerator(unpack_device(device)).clone();
+    generator.set_current_seed(seed);
+    return reinterpret_cast<CTGenerator>(generator.unsafeReleaseGeneratorImpl());
+  });
+}
+
+void ct_generator_release(CTGenerator handle) {
+  c10::raw::intrusive_ptr::decref(reinterpret_cast<c10::GeneratorImpl *>(handle));
+}
+
+CTTensor ct_generator_state(CTGenerator handle) {
+  return guarded([&]() -> CTTensor { return own(borrow(handle).get_state()); });
+}
+
+int ct_generator_set_state(CTGenerator handle, CTTensor state) {
+  return guarded([&]() -> int {
+    borrow(handle).set_state(borrow(state));
+    return 0;
+  });
+}
+
+int ct_threads(void) { return at::get_num_threads(); }
+void ct_set_threads(int count) { at::set_num_threads(count); }
+
+void ct_memory_install(void) {
+  static CountingAllocator allocator;
+  c10::SetCPUAllocator(&allocator, /*priority=*/100);
+}
+
+int64_t ct_memory_live(void) { return live_bytes.load(std::memory_order_relaxed); }
+int64_t ct_memory_peak(void) { return peak_bytes.load(std::memory_order_relaxed); }
+void ct_memory_reset_peak(void) { peak_bytes.store(ct_memory_live(), std::memory_order_relaxed); }
+
+} // extern "C"

@@ -1,0 +1,121 @@
+// CTorch: a C door to libtorch. It knows no operator by name: operators are looked up in libtorch's
+// dispatcher and called with a list of tagged values. Besides that it carries what the dispatcher
+// does not: tensor lifetime and metadata, autograd, generators, threads and memory accounting.
+//
+// Errors: a function that can fail returns a negative number (or null). The message is then in
+// ct_error_message() until the next failing call on the same thread.
+#ifndef CTORCH_H
+#define CTORCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct CTTensorOpaque *CTTensor;       // one owned reference
+typedef struct CTOperatorOpaque *CTOperator;   // lives as long as the process
+typedef struct CTGeneratorOpaque *CTGenerator; // one owned reference
+
+enum {
+  CTTagDefault = 0, // the schema's default value
+  CTTagNone,
+  CTTagTensor,             // bits: CTTensor (borrowed as an argument, owned as a result)
+  CTTagInt,                // bits: int64_t; also data types, layouts and memory formats
+  CTTagDouble,             // bits: bit pattern of the double
+  CTTagBool,
+  CTTagString,             // bits: const char *, count bytes
+  CTTagIntList,            // bits: const int64_t *
+  CTTagDoubleList,         // bits: const double *
+  CTTagBoolList,           // bits: const int64_t *, zero or one each
+  CTTagTensorList,         // bits: const CTTensor *
+  CTTagOptionalTensorList, // bits: const CTTensor *, null for none
+  CTTagDevice,             // bits: (type << 8) | (index & 0xff)
+  CTTagGenerator           // bits: CTGenerator (borrowed)
+};
+
+typedef struct {
+  int32_t tag;
+  int32_t count;
+  uint64_t bits;
+} CTValue;
+
+// The message of the last failure on this thread, without libtorch's backtrace.
+const char *ct_error_message(void);
+// The Swift error that a callback returned, when that is what failed; ownership passes. Else null.
+void *ct_take_callback_error(void);
+
+// The version libtorch had when this was compiled, and the loaded library's own description.
+const char *ct_compiled_version(void);
+const char *ct_runtime_configuration(void);
+// Loads a further backend of libtorch (its CUDA library) into the process.
+int ct_load_library(const char *name);
+
+// Operators --------------------------------------------------------------------------------------
+CTOperator ct_operator(const char *name, const char *overload);
+// Calls with positional arguments in the order of the schema; missing ones take their defaults.
+// Results (tensor lists flattened) stay readable until the next call on this thread; the tensors
+// in them are owned by the caller. Returns how many, negative on failure.
+int ct_call(CTOperator op, const CTValue *arguments, int count, const CTValue **results);
+
+// Tensors ----------------------------------------------------------------------------------------
+CTTensor ct_tensor_retain(CTTensor tensor);
+void ct_tensor_release(CTTensor tensor);
+int64_t ct_tensor_rank(CTTensor tensor);
+void ct_tensor_sizes(CTTensor tensor, int64_t *sizes);
+void ct_tensor_strides(CTTensor tensor, int64_t *strides);
+int64_t ct_tensor_count(CTTensor tensor);
+int ct_tensor_dtype(CTTensor tensor);
+int ct_tensor_device(CTTensor tensor); // (type << 8) | (index & 0xff)
+bool ct_tensor_is_contiguous(CTTensor tensor, int memory_format);
+void *ct_tensor_data(CTTensor tensor);
+
+// Autograd ---------------------------------------------------------------------------------------
+bool ct_grad_mode(void);
+void ct_set_grad_mode(bool enabled);
+bool ct_tensor_requires_grad(CTTensor tensor);
+int ct_tensor_set_requires_grad(CTTensor tensor, bool value);
+CTTensor ct_tensor_grad(CTTensor tensor); // owned; null when there is none
+int ct_tensor_set_grad(CTTensor tensor, CTTensor grad);
+int ct_backward(const CTTensor *roots, const CTTensor *gradients, int count, bool keep_graph,
+                bool create_graph);
+// Gradients of the roots with respect to the inputs into `results` (owned; null where unused).
+int ct_grad(const CTTensor *roots, const CTTensor *gradients, int count, const CTTensor *inputs,
+            int input_count, bool keep_graph, bool create_graph, CTTensor *results);
+
+// A function whose backward is a callback. `gradients` and `saved` are borrowed; the callback fills
+// `results` with owned tensors (null for none), one per input where needed[i] is set. It returns
+// null, or an error object that comes back through ct_take_callback_error. `release` frees both
+// the context and error objects nobody took.
+typedef void *(*CTBackward)(void *context, const CTTensor *gradients, int gradient_count,
+                            const CTTensor *saved, int saved_count, const bool *needed,
+                            CTTensor *results, int result_count);
+// Records `outputs` (fresh tensors computed without gradient recording) as a function of `inputs`.
+// Returns 1 when recorded, 0 when no input needs a gradient; the context is released either way,
+// at once or when the graph goes.
+int ct_record_function(const char *name, const CTTensor *inputs, int input_count,
+                       const CTTensor *outputs, int output_count, const CTTensor *saved,
+                       int saved_count, CTBackward backward, void *context,
+                       void (*release)(void *));
+
+// Random numbers, threads, memory ----------------------------------------------------------------
+CTGenerator ct_generator(int device, uint64_t seed);
+void ct_generator_release(CTGenerator generator);
+CTTensor ct_generator_state(CTGenerator generator);
+int ct_generator_set_state(CTGenerator generator, CTTensor state);
+
+int ct_threads(void);
+void ct_set_threads(int count);
+
+// Counts the bytes of live CPU tensors from now on.
+void ct_memory_install(void);
+int64_t ct_memory_live(void);
+int64_t ct_memory_peak(void);
+void ct_memory_reset_peak(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

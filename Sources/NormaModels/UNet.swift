@@ -1,0 +1,174 @@
+import NormaNN
+import NormaNormalization
+import NormaTensor
+
+/// The VGG-style U-Net of the experiment: per level two 3×3 convolutions, 2×2 max-pooling down, nearest
+/// upsampling with a 2×2 convolution up, and the levels' outputs concatenated on the way up.
+///
+/// Input [N, C, H, W] with H and W divisible by 2^depth → logits [N, outputs, H, W].
+///
+/// Ronneberger et al. 2015 for the shape; "same" convolutions, nearest upsampling and dropout after the
+/// two deepest levels as in the Keras networks that grew out of it.
+public final class UNet: Module, Layer {
+  public let encoder: [UNetLevel]
+  public let pool: MaxPool
+  public let bottom: UNetLevel
+  public let decoder: [UNetUpLevel]
+  public let head: UNetHead
+
+  public struct Options: Sendable {
+    public var inputChannels = 1
+    /// 1 for two classes (one sigmoid output), else the number of classes.
+    public var outputChannels = 1
+    /// Channels of the first level; every level doubles them.
+    public var width = 64
+    /// Number of poolings.
+    public var depth = 4
+    public var normalization = Normalization.batch
+    /// Probability of dropout after the two deepest levels.
+    public var dropout = 0.5
+    public var head = HeadStyle.seed
+    /// The switchable network as it was logged in the seed experiment: a group normalization in front of the
+    /// second bottom convolution's switchable one, and no normalization after the last up-convolution.
+    public var asLogged = false
+
+    public init() {}
+  }
+
+  public enum HeadStyle: String, Sendable, CaseIterable {
+    /// Convolution 3×3 to two channels (or as many as classes), ReLU, convolution 1×1.
+    case seed
+    /// One convolution 1×1.
+    case plain
+  }
+
+  public let options: Options
+
+  /// - Parameter generator: draws the weights and, in training, the dropout.
+  /// - Throws: ``NormalizationError`` for a group count that does not divide the channels.
+  public init(_ options: Options = Options(), generator: Generator? = nil) throws {
+    self.options = options
+    let widths = (0...options.depth).map { options.width << $0 }
+    func block(_ input: Int, _ output: Int, kernel: Int = 3, norm: (any Layer)?) throws -> ConvNormActivation {
+      ConvNormActivation(
+        try Convolution(
+          inputChannels: input, outputChannels: output, kernel: [kernel, kernel], padding: .same,
+          generator: generator),
+        norm: norm)
+    }
+    func norm(_ channels: Int) throws -> (any Layer)? { try options.normalization.layer(channels: channels) }
+    encoder = try (0..<options.depth).map { level in
+      UNetLevel(
+        conv1: try block(
+          level == 0 ? options.inputChannels : widths[level - 1], widths[level], norm: norm(widths[level])),
+        conv2: try block(widths[level], widths[level], norm: norm(widths[level])),
+        dropout: level == options.depth - 1
+          ? try Dropout(probability: options.dropout, generator: generator) : nil)
+    }
+    pool = MaxPool(kernel: [2, 2])
+    let bottomWidth = widths[options.depth]
+    let bottomNorms = [
+      options.asLogged ? try Normalization.group(groups: nil).layer(channels: bottomWidth) : nil,
+      try norm(bottomWidth),
+    ].compactMap { $0 }
+    bottom = UNetLevel(
+      conv1: try block(widths[options.depth - 1], bottomWidth, norm: norm(bottomWidth)),
+      conv2: try block(
+        bottomWidth, bottomWidth, norm: bottomNorms.count > 1 ? Sequential(bottomNorms) : bottomNorms.first),
+      dropout: try Dropout(probability: options.dropout, generator: generator))
+    decoder = try (0..<options.depth).reversed().map { level in
+      UNetUpLevel(
+        up: try block(
+          widths[level + 1], widths[level], kernel: 2,
+          norm: options.asLogged && level == 0 ? nil : norm(widths[level])),
+        level: UNetLevel(
+          conv1: try block(2 * widths[level], widths[level], norm: norm(widths[level])),
+          conv2: try block(widths[level], widths[level], norm: norm(widths[level]))))
+    }
+    head = try UNetHead(
+      inputChannels: options.width, outputChannels: options.outputChannels, style: options.head,
+      generator: generator)
+  }
+
+  public func forward(_ input: Tensor) throws -> Tensor {
+    let shape = input.shape
+    let step = 1 << options.depth
+    guard shape.count == 4, shape[1] == options.inputChannels, shape[2] % step == 0, shape[3] % step == 0 else {
+      throw UNetError(
+        description: "the U-Net expected [N, \(options.inputChannels), H, W] with H and W divisible by \(step), got \(shape)"
+      )
+    }
+    var x = input
+    var skips: [Tensor] = []
+    for level in encoder {
+      let output = try level(x)
+      skips.append(output)
+      x = try pool(output)
+    }
+    x = try bottom(x)
+    for level in decoder { x = try level(x, skip: skips.removeLast()) }
+    return try head(x)
+  }
+}
+
+/// An input that the U-Net cannot take.
+public struct UNetError: Error, CustomStringConvertible, Sendable {
+  public let description: String
+}
+
+/// Two convolutions of one level, with dropout after the second where the level has it.
+public final class UNetLevel: Module, Layer {
+  public let conv1: ConvNormActivation
+  public let conv2: ConvNormActivation
+  public let dropout: Dropout?
+
+  init(conv1: ConvNormActivation, conv2: ConvNormActivation, dropout: Dropout? = nil) {
+    self.conv1 = conv1
+    self.conv2 = conv2
+    self.dropout = dropout
+  }
+
+  public func forward(_ input: Tensor) throws -> Tensor {
+    let output = try conv2(conv1(input))
+    return try dropout.map { try $0(output) } ?? output
+  }
+}
+
+/// One level on the way up: upsampling and convolution, concatenation [skip, up], two convolutions.
+public final class UNetUpLevel: Module {
+  public let upsample = Upsample()
+  public let up: ConvNormActivation
+  public let level: UNetLevel
+
+  init(up: ConvNormActivation, level: UNetLevel) {
+    self.up = up
+    self.level = level
+  }
+
+  public func callAsFunction(_ input: Tensor, skip: Tensor) throws -> Tensor {
+    try level(Tensor.concatenate([skip, up(upsample(input))], dimension: 1))
+  }
+}
+
+/// The last convolutions, without normalization.
+public final class UNetHead: Module, Layer {
+  public let conv1: Convolution?
+  public let conv2: Convolution
+
+  init(inputChannels: Int, outputChannels: Int, style: UNet.HeadStyle, generator: Generator?) throws {
+    let middle = max(2, outputChannels)
+    conv1 =
+      style == .plain
+      ? nil
+      : try Convolution(
+        inputChannels: inputChannels, outputChannels: middle, kernel: [3, 3], padding: .same,
+        generator: generator)
+    conv2 = try Convolution(
+      inputChannels: style == .plain ? inputChannels : middle, outputChannels: outputChannels,
+      kernel: [1, 1], generator: generator)
+  }
+
+  public func forward(_ input: Tensor) throws -> Tensor {
+    try conv2(conv1.map { try $0(input).reluInPlace() } ?? input)
+  }
+}

@@ -1,0 +1,95 @@
+import NormaTensor
+
+/// How a convolution treats the border.
+public enum Padding: Sendable, Equatable {
+  /// No padding.
+  case valid
+  /// As much as keeps the extent at stride 1; an odd amount puts the larger half at the end.
+  case same
+  /// The same number of zeros on both sides of every spatial dimension.
+  case explicit([Int])
+}
+
+/// Convolution over 1, 2 or 3 spatial dimensions: [N, C, spatial…] → [N, out, spatial…].
+///
+/// Parameters: `weight` [out, C / groups, kernel…], `bias` [out]. Computes in the type of the input:
+/// float32 parameters serve bfloat16 data.
+public final class Convolution: Module, Layer {
+  public let weight: Parameter
+  public let bias: Parameter?
+  public let stride: [Int]
+  public let padding: Padding
+  public let dilation: [Int]
+  public let groups: Int
+
+  /// - Parameter kernel: one extent per spatial dimension; this decides their number.
+  public init(
+    inputChannels: Int, outputChannels: Int, kernel: [Int], stride: [Int]? = nil, padding: Padding = .valid,
+    dilation: [Int]? = nil, groups: Int = 1, bias: Bool = true, initializer: Initializer = .heNormal,
+    generator: Generator? = nil
+  ) throws {
+    guard (1...3).contains(kernel.count), groups > 0, inputChannels % groups == 0, outputChannels % groups == 0
+    else {
+      throw TensorError(
+        operation: "Convolution",
+        message: "1 to 3 kernel extents and a group count that divides both channel counts were expected, got "
+          + "kernel \(kernel), \(inputChannels) → \(outputChannels) channels in \(groups) groups")
+    }
+    weight = try Parameter(
+      initializer.tensor([outputChannels, inputChannels / groups] + kernel, generator: generator))
+    self.bias = bias ? try Parameter(Tensor.zeros([outputChannels])) : nil
+    self.stride = stride ?? kernel.map { _ in 1 }
+    self.padding = padding
+    self.dilation = dilation ?? kernel.map { _ in 1 }
+    self.groups = groups
+  }
+
+  public func forward(_ input: Tensor) throws -> Tensor {
+    let kernel = Array(weight.value.shape.dropFirst(2))
+    var input = input
+    var amounts = kernel.map { _ in 0 }
+    switch padding {
+    case .valid: break
+    case .explicit(let given): amounts = given
+    case .same:
+      let totals = zip(kernel, dilation).map { ($0 - 1) * $1 }
+      amounts = totals.map { $0 / 2 }
+      if totals.contains(where: { $0 % 2 == 1 }) {
+        // Zeros after the end where the total is odd; constant padding counts from the last dimension.
+        input = try input.padded(totals.reversed().flatMap { [0, $0 % 2] })
+      }
+    }
+    return try input.convolution(
+      weight: weight.value.to(dtype: input.dtype), bias: bias?.value.to(dtype: input.dtype), stride: stride,
+      padding: amounts, dilation: dilation, groups: groups)
+  }
+}
+
+/// Transposed convolution: the gradient of a convolution used as a layer, which enlarges the extents.
+///
+/// Parameters: `weight` [C, out / groups, kernel…], `bias` [out].
+public final class TransposedConvolution: Module, Layer {
+  public let weight: Parameter
+  public let bias: Parameter?
+  public let stride: [Int]
+  public let padding: [Int]
+  public let groups: Int
+
+  public init(
+    inputChannels: Int, outputChannels: Int, kernel: [Int], stride: [Int]? = nil, padding: [Int]? = nil,
+    groups: Int = 1, bias: Bool = true, initializer: Initializer = .heNormal, generator: Generator? = nil
+  ) throws {
+    weight = try Parameter(
+      initializer.tensor([inputChannels, outputChannels / groups] + kernel, generator: generator))
+    self.bias = bias ? try Parameter(Tensor.zeros([outputChannels])) : nil
+    self.stride = stride ?? kernel
+    self.padding = padding ?? kernel.map { _ in 0 }
+    self.groups = groups
+  }
+
+  public func forward(_ input: Tensor) throws -> Tensor {
+    try input.convolution(
+      weight: weight.value.to(dtype: input.dtype), bias: bias?.value.to(dtype: input.dtype), stride: stride,
+      padding: padding, dilation: stride.map { _ in 1 }, transposed: true, groups: groups)
+  }
+}

@@ -1,0 +1,39 @@
+import NormaTensor
+
+/// A module that maps one tensor to one tensor. Types implement ``forward(_:)``; users call the layer.
+public protocol Layer: Module {
+  func forward(_ input: Tensor) throws -> Tensor
+}
+
+extension Layer {
+  public func callAsFunction(_ input: Tensor) throws -> Tensor {
+    let output = try forward(input)
+    if let observer = LayerObserver.current { observer(self, input, output) }
+    return output
+  }
+}
+
+/// Lets a caller look at every layer call: for tables of shapes, statistics of activations, …
+public enum LayerObserver {
+  public typealias Observer = @Sendable (_ layer: Module, _ input: Tensor, _ output: Tensor) -> Void
+
+  @TaskLocal static var current: Observer?
+
+  /// Calls `observer` after every layer call that the body makes on this thread.
+  public static func observe<Result>(_ observer: @escaping Observer, _ body: () throws -> Result) rethrows
+    -> Result
+  {
+    try $current.withValue(observer, operation: body)
+  }
+}
+
+/// Layers applied one after the other.
+public final class Sequential: Module, Layer {
+  public let layers: [any Layer]
+
+  public init(_ layers: [any Layer]) { self.layers = layers }
+
+  public func forward(_ input: Tensor) throws -> Tensor {
+    try layers.reduce(input) { try $1($0) }
+  }
+}

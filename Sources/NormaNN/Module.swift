@@ -1,0 +1,232 @@
+import NormaTensor
+
+/// A trainable tensor of a module.
+public final class Parameter {
+  /// The tensor; replaced when the module moves to another type or device.
+  public private(set) var value: Tensor
+
+  /// - Throws: ``TensorError`` when the type cannot carry gradients.
+  public init(_ value: Tensor) throws {
+    self.value = try value.requiringGradient()
+  }
+
+  /// The gradient of the last backward pass, or nil.
+  public var gradient: Tensor? { value.gradient }
+
+  /// A frozen parameter takes no gradient and is left alone by optimizers.
+  public private(set) var isFrozen = false
+
+  public func freeze(_ frozen: Bool = true) throws {
+    isFrozen = frozen
+    try value.requiringGradient(!frozen)
+  }
+
+  func replace(_ convert: (Tensor) throws -> Tensor) throws {
+    value = try convert(value.detached()).detached().requiringGradient(!isFrozen)
+  }
+}
+
+/// A tensor that belongs to a module's state but is not trained, such as running statistics.
+public final class Buffer {
+  public private(set) var value: Tensor
+  public init(_ value: Tensor) { self.value = value }
+
+  func replace(_ convert: (Tensor) throws -> Tensor) throws { value = try convert(value) }
+}
+
+/// A node in the tree of a network: its stored properties of type ``Parameter``, ``Buffer``, ``Module``
+/// (and arrays and optionals of them) are found by name, so a subclass only declares them.
+///
+/// Keys of the state are the property names in PyTorch's manner: `runningMean` of the second element
+/// of `encoder` is `encoder.1.running_mean`.
+open class Module {
+  /// Training mode or evaluation mode; set for the whole tree by ``train(_:)`` and ``evaluate()``.
+  public private(set) final var isTraining = true
+
+  public init() {}
+
+  /// Puts this module and all below it into training mode (or, with false, evaluation mode).
+  public final func train(_ training: Bool = true) {
+    for (_, module) in namedModules() { module.isTraining = training }
+  }
+
+  /// Puts this module and all below it into evaluation mode.
+  public final func evaluate() { train(false) }
+}
+
+// MARK: - The tree
+
+extension Module {
+  /// A thing that a module's stored property holds.
+  enum Member {
+    case parameter(Parameter)
+    case buffer(Buffer)
+    case module(Module)
+  }
+
+  /// Direct members with their keys, in order of declaration, those of the superclass first.
+  final var members: [(key: String, member: Member)] {
+    var levels: [Mirror] = []
+    var mirror: Mirror? = Mirror(reflecting: self)
+    while let level = mirror, level.subjectType != Module.self {
+      levels.append(level)
+      mirror = level.superclassMirror
+    }
+    var found: [(key: String, member: Member)] = []
+    for level in levels.reversed() {
+      for (label, value) in level.children {
+        if let label { Module.collect(value, key: Module.key(forProperty: label), into: &found) }
+      }
+    }
+    return found
+  }
+
+  private static func collect(_ value: Any, key: String, into found: inout [(key: String, member: Member)]) {
+    switch value {
+    case let parameter as Parameter: found.append((key, .parameter(parameter)))
+    case let buffer as Buffer: found.append((key, .buffer(buffer)))
+    case let module as Module: found.append((key, .module(module)))
+    default:
+      let mirror = Mirror(reflecting: value)
+      switch mirror.displayStyle {
+      case .optional:
+        if let wrapped = mirror.children.first { collect(wrapped.value, key: key, into: &found) }
+      case .collection:
+        for (index, child) in mirror.children.enumerated() {
+          collect(child.value, key: "\(key).\(index)", into: &found)
+        }
+      default: break
+      }
+    }
+  }
+
+  /// `runningMean` → `running_mean`; digits stay attached.
+  static func key(forProperty label: String) -> String {
+    var key = ""
+    for character in label {
+      if character.isUppercase {
+        key += "_" + character.lowercased()
+      } else {
+        key.append(character)
+      }
+    }
+    return key
+  }
+
+  /// All modules of the tree with their keys, this one first under the key "".
+  public final func namedModules(prefix: String = "") -> [(key: String, module: Module)] {
+    var found: [(key: String, module: Module)] = [(prefix, self)]
+    for case (let key, .module(let child)) in members {
+      found += child.namedModules(prefix: prefix.isEmpty ? key : "\(prefix).\(key)")
+    }
+    return found
+  }
+
+  private func leaves<Leaf>(_ pick: (Member) -> Leaf?) -> [(key: String, leaf: Leaf)] {
+    namedModules().flatMap { path, module in
+      module.members.compactMap { key, member in
+        pick(member).map { (path.isEmpty ? key : "\(path).\(key)", $0) }
+      }
+    }
+  }
+
+  /// All parameters of the tree with their keys.
+  public final func namedParameters() -> [(key: String, parameter: Parameter)] {
+    leaves { if case .parameter(let parameter) = $0 { parameter } else { nil } }
+      .map { ($0.key, $0.leaf) }
+  }
+
+  /// All buffers of the tree with their keys.
+  public final func namedBuffers() -> [(key: String, buffer: Buffer)] {
+    leaves { if case .buffer(let buffer) = $0 { buffer } else { nil } }.map { ($0.key, $0.leaf) }
+  }
+
+  /// All parameters of the tree.
+  public final var parameters: [Parameter] { namedParameters().map(\.parameter) }
+
+  /// Numbers in the parameters that are trained.
+  public final var trainableCount: Int {
+    parameters.filter { !$0.isFrozen }.reduce(0) { $0 + $1.value.count }
+  }
+
+  /// Numbers in all parameters and buffers, as Keras counts "total parameters".
+  public final var totalCount: Int {
+    parameters.reduce(0) { $0 + $1.value.count } + namedBuffers().reduce(0) { $0 + $1.buffer.value.count }
+  }
+}
+
+// MARK: - State
+
+/// A state that does not fit a module: everything that is wrong with it, at once.
+public struct StateError: Error, CustomStringConvertible, Sendable {
+  public let missing: [String]
+  public let unexpected: [String]
+  /// Sentences such as `conv.weight: expected [8, 1, 3, 3], got [8, 3, 3]`.
+  public let misshaped: [String]
+
+  public var description: String {
+    var parts: [String] = []
+    if !missing.isEmpty { parts.append("missing: \(missing.joined(separator: ", "))") }
+    if !unexpected.isEmpty { parts.append("unexpected: \(unexpected.joined(separator: ", "))") }
+    if !misshaped.isEmpty { parts.append("wrong shape: \(misshaped.joined(separator: "; "))") }
+    return "the state does not fit the network; " + parts.joined(separator: "; ")
+  }
+}
+
+extension Module {
+  /// Parameters and buffers by key, in order of declaration. The tensors are the module's own.
+  public final func stateDictionary() -> [(key: String, value: Tensor)] {
+    namedModules().flatMap { path, module in
+      module.members.compactMap { key, member -> (key: String, value: Tensor)? in
+        let full = path.isEmpty ? key : "\(path).\(key)"
+        switch member {
+        case .parameter(let parameter): return (full, parameter.value)
+        case .buffer(let buffer): return (full, buffer.value)
+        case .module: return nil
+        }
+      }
+    }
+  }
+
+  /// Copies the given tensors into the parameters and buffers.
+  /// - Throws: ``StateError`` naming all missing, unexpected and misshaped entries; then nothing was copied.
+  public final func load(stateDictionary: [String: Tensor]) throws {
+    let own = self.stateDictionary()
+    let keys = Set(own.map(\.key))
+    let missing = own.map(\.key).filter { stateDictionary[$0] == nil }
+    let unexpected = stateDictionary.keys.filter { !keys.contains($0) }.sorted()
+    let misshaped = own.compactMap { key, value -> String? in
+      guard let given = stateDictionary[key], given.shape != value.shape else { return nil }
+      return "\(key): expected \(value.shape), got \(given.shape)"
+    }
+    guard missing.isEmpty, unexpected.isEmpty, misshaped.isEmpty else {
+      throw StateError(missing: missing, unexpected: unexpected, misshaped: misshaped)
+    }
+    for (key, value) in own { try value.copy(from: stateDictionary[key]!) }
+  }
+
+  /// Converts all floating-point parameters and buffers.
+  public final func to(dtype: DType) throws {
+    try convert { $0.dtype.isFloatingPoint ? try $0.to(dtype: dtype) : $0 }
+  }
+
+  public final func to(device: Device) throws { try convert { try $0.to(device: device) } }
+
+  /// Lays out parameters of rank 4 (weights of 2-d convolutions) as asked. Convolutions then give
+  /// their outputs in the same layout.
+  public final func to(memoryFormat: MemoryFormat) throws {
+    try convert { $0.rank == 4 ? try $0.contiguous(memoryFormat) : $0 }
+  }
+
+  private func convert(_ body: (Tensor) throws -> Tensor) throws {
+    try withoutGradients {
+      for (_, parameter) in namedParameters() { try parameter.replace(body) }
+      for (_, buffer) in namedBuffers() { try buffer.replace(body) }
+    }
+  }
+
+  /// Forgets the gradients of all parameters.
+  public final func clearGradients() throws {
+    for parameter in parameters { try parameter.value.setGradient(nil) }
+  }
+}

@@ -1,0 +1,111 @@
+import NormaNN
+import NormaTensor
+
+/// The common part of the layers that normalize by pooled moments: checks, parameters, running
+/// statistics. A member of the family states its partitions and its options.
+///
+/// Input [N, C, spatial…] with any number of spatial dimensions, also none.
+open class NormalizationLayer: Module, Layer {
+  public let channels: Int
+  /// γ [C], initially 1; nil without `affine`.
+  public let weight: Parameter?
+  /// β [C], initially 0; nil without `affine`.
+  public let bias: Parameter?
+  /// Added to the variance.
+  public let epsilon: Double
+
+  init(channels: Int, epsilon: Double, affine: Bool) throws {
+    guard channels > 0, epsilon > 0 else {
+      throw NormalizationError(
+        "a normalization needs at least one channel and epsilon > 0, got \(channels) channels and epsilon \(epsilon)"
+      )
+    }
+    self.channels = channels
+    self.epsilon = epsilon
+    weight = affine ? try Parameter(Tensor.ones([channels])) : nil
+    bias = affine ? try Parameter(Tensor.zeros([channels])) : nil
+  }
+
+  /// The partitions whose statistics are mixed, in order.
+  var partitions: [Partition] { preconditionFailure("a subclass states its partitions") }
+
+  /// The running statistics that replace the batch's in evaluation, or nil.
+  var runningStatistics: RunningStatistics? { nil }
+
+  /// Logits of the mixing weights [K], or nil for one partition.
+  var mixLogits: (mean: Parameter, variance: Parameter)? { nil }
+
+  public func forward(_ input: Tensor) throws -> Tensor {
+    let shape = input.shape
+    guard input.rank >= 2, shape[1] == channels else {
+      throw NormalizationError(
+        "\(Self.self) of \(channels) channels expected [N, \(channels), spatial…], got \(shape)")
+    }
+    guard input.count > 0 else {
+      throw NormalizationError("\(Self.self) cannot normalize an empty tensor of shape \(shape)")
+    }
+    let running = runningStatistics
+    let branches = try partitions.map { partition -> Branch in
+      if partition == .batch, !isTraining, let running { return .fixed(try running.statistics) }
+      return .pooled(partition)
+    }
+    let positions = shape.dropFirst(2).reduce(1, *)
+    func values(_ partition: Partition) -> Int {
+      partition.valuesPerPart(samples: shape[0], channels: channels, positions: positions)
+    }
+    if isTraining, partitions.allSatisfy({ values($0) == 1 }) {
+      throw NormalizationError(
+        "\(Self.self) cannot train on \(shape): every statistic would be taken over one value, so the output would "
+          + "not depend on the input; use more samples per batch, more spatial positions or a norm that pools channels"
+      )
+    }
+    let normalization = MomentNormalization(
+      branches: branches, meanLogits: mixLogits?.mean.value, varianceLogits: mixLogits?.variance.value,
+      weight: weight?.value, bias: bias?.value, epsilon: epsilon)
+    let (output, statistics) = try normalization(input)
+    if isTraining, let running, let index = partitions.firstIndex(of: .batch) {
+      try running.update(statistics[index], valuesPerChannel: values(.batch))
+    }
+    return output
+  }
+}
+
+/// A normalization that cannot be made or applied: what was expected and what came.
+public struct NormalizationError: Error, CustomStringConvertible, Sendable {
+  public let description: String
+  init(_ description: String) { self.description = description }
+}
+
+/// Exponential averages of the batch statistics, for evaluation.
+final class RunningStatistics {
+  let mean: Buffer
+  let variance: Buffer
+  /// The share of the new batch in every update (PyTorch's convention; 0.1 keeps 0.9).
+  let momentum: Double
+  /// Whether the variance's update is multiplied by n / (n − 1).
+  let unbiased: Bool
+
+  init(mean: Buffer, variance: Buffer, momentum: Double, unbiased: Bool) {
+    self.mean = mean
+    self.variance = variance
+    self.momentum = momentum
+    self.unbiased = unbiased
+  }
+
+  /// The averages as rows [1, C].
+  var statistics: PooledStatistics {
+    get throws {
+      PooledStatistics(mean: try mean.value.unsqueezed(0), variance: try variance.value.unsqueezed(0))
+    }
+  }
+
+  func update(_ batch: PooledStatistics, valuesPerChannel count: Int) throws {
+    let correction = unbiased && count > 1 ? Double(count) / Double(count - 1) : 1
+    try withoutGradients {
+      try mean.value.scale(by: 1 - momentum)
+      try mean.value.add(batch.mean.reshaped([-1]), scale: momentum)
+      try variance.value.scale(by: 1 - momentum)
+      try variance.value.add(batch.variance.reshaped([-1]), scale: momentum * correction)
+    }
+  }
+}

@@ -1,0 +1,34 @@
+extension Tensor {
+  /// Matrix product; leading dimensions are a batch and broadcast.
+  public func matmul(_ other: Tensor) throws -> Tensor { try Op.matmul(.tensor(self), .tensor(other)) }
+
+  /// x · weightᵀ + bias for weight [out, in].
+  public func linear(weight: Tensor, bias: Tensor? = nil) throws -> Tensor {
+    try Op.linear(.tensor(self), .tensor(weight), .optional(bias))
+  }
+
+  /// Convolution over the spatial dimensions of [N, C, spatial…] (their number follows from the weight).
+  /// - Parameters:
+  ///   - weight: [out, C / groups, kernel…], or [C, out / groups, kernel…] when transposed.
+  ///   - stride, padding, dilation, outputPadding: one number per spatial dimension.
+  public func convolution(
+    weight: Tensor, bias: Tensor? = nil, stride: [Int], padding: [Int], dilation: [Int],
+    transposed: Bool = false, outputPadding: [Int]? = nil, groups: Int = 1
+  ) throws -> Tensor {
+    try Op.convolution(
+      .tensor(self), .tensor(weight), .optional(bias), .ints(stride), .ints(padding), .ints(dilation),
+      .bool(transposed), .ints(outputPadding ?? stride.map { _ in 0 }), .int(groups))
+  }
+
+  /// Row `indices[…]` of the table `self` [entries, features] for every index.
+  public func embedded(_ indices: Tensor) throws -> Tensor {
+    try Op.embedding(.tensor(self), .tensor(indices))
+  }
+}
+
+extension Op {
+  static let matmul = Operator("aten::matmul")
+  static let linear = Operator("aten::linear")
+  static let convolution = Operator("aten::convolution")
+  static let embedding = Operator("aten::embedding")
+}

@@ -1,0 +1,58 @@
+import CTorch
+
+/// The engine as a whole: version, threads.
+public enum Runtime {
+  /// The version of libtorch that Norma was compiled against, such as `2.13.0`.
+  public static var version: String { String(cString: ct_compiled_version()) }
+
+  /// libtorch's own description of how it was built.
+  public static var configuration: String { String(cString: ct_runtime_configuration()) }
+
+  /// Threads that one operator may use.
+  public static var threads: Int {
+    get { Int(ct_threads()) }
+    set { ct_set_threads(Int32(max(1, newValue))) }
+  }
+
+  /// Why the loaded libtorch cannot be used, or nil. A shim compiled for one version must not run
+  /// on another: libtorch's C++ interface changes between versions.
+  static let mismatch: String? = {
+    guard let loaded = version(in: configuration), loaded != version else { return nil }
+    return
+      "Norma was compiled for libtorch \(version), but libtorch \(loaded) was loaded; run `make setup` to build for the installed one"
+  }()
+
+  static func version(in configuration: String) -> String? {
+    let key = "TORCH_VERSION="
+    let words = configuration.split { $0 == "," || $0 == " " || $0 == "\n" }
+    return words.first { $0.hasPrefix(key) }.map { String($0.dropFirst(key.count)) }
+  }
+}
+
+/// Bytes of tensors on the CPU, counted from ``startCounting()`` on.
+public enum TensorMemory {
+  /// Puts a counting allocator in front of libtorch's. Call it before the first tensor is made, since
+  /// tensors from before are not counted.
+  public static func startCounting() { installed }
+
+  private static let installed: Void = ct_memory_install()
+
+  public static var liveBytes: Int { Int(ct_memory_live()) }
+  /// The largest value of ``liveBytes`` since the start or the last ``resetPeak()``.
+  public static var peakBytes: Int { Int(ct_memory_peak()) }
+  public static func resetPeak() { ct_memory_reset_peak() }
+}
+
+/// Libraries of libtorch that are loaded only when a device needs them.
+enum Backends {
+  static let cuda: Result<Void, any Error> = {
+    guard ct_load_library("libtorch_cuda.so") >= 0 else {
+      return .failure(
+        TensorError(
+          operation: "cuda",
+          message: "libtorch's CUDA library could not be loaded (\(String(cString: ct_error_message()))); "
+            + "install a CUDA build of torch and run `make setup` again, or use the CPU"))
+    }
+    return .success(())
+  }()
+}

@@ -1,0 +1,216 @@
+import NormaNN
+import NormaTensor
+
+/// Changes parameters in the direction that their gradients tell.
+public protocol Optimizer: AnyObject {
+  /// May be set between steps; schedules do.
+  var learningRate: Double { get set }
+
+  /// Updates all parameters that have a gradient, in place.
+  func step() throws
+}
+
+/// An optimizer as a value: what a configuration or a command line names.
+public enum OptimizerKind: String, Sendable, CaseIterable {
+  case adam
+  case adamw
+  case sgd
+  case nesterov
+  case rmsprop
+  case adagrad
+
+  /// A learning rate to begin with.
+  public var defaultLearningRate: Double {
+    switch self {
+    case .adam, .adamw, .rmsprop: 1e-3
+    case .sgd, .nesterov, .adagrad: 1e-2
+    }
+  }
+
+  /// - Parameters:
+  ///   - momentum: of sgd, nesterov and rmsprop; nil means 0.9 for the first two and 0 for the last.
+  ///   - weightDecay: added to the gradient as weightDecay · parameter; decoupled from it for adamw.
+  public func make(
+    parameters: [Parameter], learningRate: Double, momentum: Double? = nil, weightDecay: Double = 0
+  ) throws -> any Optimizer {
+    let parameters = parameters.filter { !$0.isFrozen }
+    switch self {
+    case .adam, .adamw:
+      return try Adam(
+        parameters, learningRate: learningRate, weightDecay: weightDecay, decoupled: self == .adamw)
+    case .sgd, .nesterov:
+      return try SGD(
+        parameters, learningRate: learningRate, momentum: momentum ?? 0.9, weightDecay: weightDecay,
+        nesterov: self == .nesterov)
+    case .rmsprop:
+      return try RMSprop(
+        parameters, learningRate: learningRate, momentum: momentum ?? 0, weightDecay: weightDecay)
+    case .adagrad: return try Adagrad(parameters, learningRate: learningRate, weightDecay: weightDecay)
+    }
+  }
+}
+
+/// The parameters with their per-parameter state, and the pairs of both that have a gradient now.
+struct OptimizerState {
+  let parameters: [Parameter]
+  /// state[slot][parameter], zeros of the parameter's shape.
+  let slots: [[Tensor]]
+  /// Number of the last step of every parameter, float32 of rank 0.
+  let steps: [Tensor]
+
+  init(_ parameters: [Parameter], slots: Int) throws {
+    self.parameters = parameters
+    self.slots = try (0..<slots).map { _ in try parameters.map { try $0.value.detached().zerosLike() } }
+    steps = try parameters.map { try Tensor.zeros([], device: $0.value.device) }
+  }
+
+  /// Calls the body with the tensors of all parameters that have a gradient, having counted the step.
+  func update(
+    _ body: (_ parameters: [Tensor], _ gradients: [Tensor], _ slots: [[Tensor]], _ steps: [Tensor]) throws -> Void
+  ) throws {
+    var (values, gradients, used): ([Tensor], [Tensor], [Int]) = ([], [], [])
+    for (index, parameter) in parameters.enumerated() {
+      guard let gradient = parameter.gradient else { continue }
+      values.append(parameter.value)
+      gradients.append(gradient)
+      used.append(index)
+    }
+    guard !used.isEmpty else { return }
+    try withoutGradients {
+      let steps = used.map { steps[$0] }
+      for step in steps { try step.add(scalar: 1) }
+      try body(values, gradients, slots.map { slot in used.map { slot[$0] } }, steps)
+    }
+  }
+}
+
+/// Adam (Kingma & Ba 2015), and with decoupled weight decay AdamW (Loshchilov & Hutter 2019).
+public final class Adam: Optimizer {
+  public var learningRate: Double
+  private let beta1: Double
+  private let beta2: Double
+  private let epsilon: Double
+  private let weightDecay: Double
+  private let decoupled: Bool
+  private let state: OptimizerState
+
+  public init(
+    _ parameters: [Parameter], learningRate: Double = 1e-3, beta1: Double = 0.9, beta2: Double = 0.999,
+    epsilon: Double = 1e-8, weightDecay: Double = 0, decoupled: Bool = false
+  ) throws {
+    self.learningRate = learningRate
+    self.beta1 = beta1
+    self.beta2 = beta2
+    self.epsilon = epsilon
+    self.weightDecay = weightDecay
+    self.decoupled = decoupled
+    state = try OptimizerState(parameters, slots: 2)
+  }
+
+  public func step() throws {
+    try state.update { parameters, gradients, slots, steps in
+      try FusedStep.adam(
+        parameters: parameters, gradients: gradients, firstMoments: slots[0], secondMoments: slots[1],
+        steps: steps, learningRate: learningRate, beta1: beta1, beta2: beta2, weightDecay: weightDecay,
+        epsilon: epsilon, decoupled: decoupled)
+    }
+  }
+}
+
+/// Stochastic gradient descent with momentum, in the form of PyTorch: v ← m v + g, p ← p − η v, or with
+/// Nesterov's look-ahead p ← p − η (g + m v) (Sutskever et al. 2013).
+public final class SGD: Optimizer {
+  public var learningRate: Double
+  private let momentum: Double
+  private let weightDecay: Double
+  private let nesterov: Bool
+  private let state: OptimizerState
+
+  public init(
+    _ parameters: [Parameter], learningRate: Double = 1e-2, momentum: Double = 0, weightDecay: Double = 0,
+    nesterov: Bool = false
+  ) throws {
+    self.learningRate = learningRate
+    self.momentum = momentum
+    self.weightDecay = weightDecay
+    self.nesterov = nesterov
+    state = try OptimizerState(parameters, slots: 1)
+  }
+
+  public func step() throws {
+    try state.update { parameters, gradients, slots, _ in
+      // The buffers start at zero, so the first step needs no case of its own.
+      try FusedStep.sgd(
+        parameters: parameters, gradients: gradients, momentumBuffers: slots[0], learningRate: learningRate,
+        momentum: momentum, weightDecay: weightDecay, nesterov: nesterov, isFirstStep: false)
+    }
+  }
+}
+
+/// Adagrad (Duchi et al. 2011).
+public final class Adagrad: Optimizer {
+  public var learningRate: Double
+  private let weightDecay: Double
+  private let epsilon: Double
+  private let state: OptimizerState
+
+  public init(
+    _ parameters: [Parameter], learningRate: Double = 1e-2, weightDecay: Double = 0, epsilon: Double = 1e-10
+  ) throws {
+    self.learningRate = learningRate
+    self.weightDecay = weightDecay
+    self.epsilon = epsilon
+    state = try OptimizerState(parameters, slots: 1)
+  }
+
+  public func step() throws {
+    try state.update { parameters, gradients, slots, steps in
+      try FusedStep.adagrad(
+        parameters: parameters, gradients: gradients, sums: slots[0], steps: steps,
+        learningRate: learningRate, weightDecay: weightDecay, epsilon: epsilon)
+    }
+  }
+}
+
+/// RMSprop (Hinton's lecture 6e, 2012), in the form of PyTorch: s ← α s + (1 − α) g², then a step along
+/// g / (√s + ε), with momentum on that quotient.
+public final class RMSprop: Optimizer {
+  public var learningRate: Double
+  private let decay: Double
+  private let momentum: Double
+  private let weightDecay: Double
+  private let epsilon: Double
+  private let state: OptimizerState
+
+  public init(
+    _ parameters: [Parameter], learningRate: Double = 1e-3, decay: Double = 0.99, momentum: Double = 0,
+    weightDecay: Double = 0, epsilon: Double = 1e-8
+  ) throws {
+    self.learningRate = learningRate
+    self.decay = decay
+    self.momentum = momentum
+    self.weightDecay = weightDecay
+    self.epsilon = epsilon
+    state = try OptimizerState(parameters, slots: 2)
+  }
+
+  public func step() throws {
+    try state.update { parameters, gradients, slots, _ in
+      for index in parameters.indices {
+        let (parameter, squares, velocity) = (parameters[index], slots[0][index], slots[1][index])
+        let gradient =
+          weightDecay == 0 ? gradients[index] : try gradients[index] + parameter * weightDecay
+        try squares.scale(by: decay)
+        try squares.add(gradient.squared(), scale: 1 - decay)
+        let direction = try gradient / (squares.squareRoot() + epsilon)
+        if momentum > 0 {
+          try velocity.scale(by: momentum)
+          try velocity.add(direction)
+          try parameter.add(velocity, scale: -learningRate)
+        } else {
+          try parameter.add(direction, scale: -learningRate)
+        }
+      }
+    }
+  }
+}

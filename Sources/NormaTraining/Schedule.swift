@@ -1,0 +1,86 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
+
+/// The learning rate over the steps of a run, as a factor of the base rate.
+public enum Schedule: Sendable, Equatable {
+  case constant
+  /// Multiplied by `factor` every `epochs` epochs.
+  case step(epochs: Int, factor: Double)
+  /// Half a cosine from the base rate to 0 over the run (Loshchilov & Hutter 2017, without restarts).
+  case cosine
+  /// Triangles between `low` and 1 times the base rate, up over `halfCycle` steps and down again
+  /// (Smith 2017, "triangular").
+  case cyclic(halfCycle: Int, low: Double)
+  /// Up from 1/25 of the base rate over 30 % of the run, down to 1/10,000 of that start, both along
+  /// half cosines (Smith & Topin 2019; shape and numbers as in PyTorch).
+  case oneCycle
+
+  public static let knownNames = [
+    "constant", "step[:EPOCHS[:FACTOR]]", "cosine", "cyclic[:HALF_CYCLE_STEPS[:LOW]]", "one-cycle",
+  ]
+
+  /// - Throws: ``TrainingError`` that lists the known names.
+  public init(parsing text: String) throws {
+    let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+    func number<Number: LosslessStringConvertible & Comparable>(
+      _ index: Int, default fallback: Number, above zero: Number
+    ) throws -> Number {
+      guard index < parts.count else { return fallback }
+      guard let value = Number(parts[index]), value > zero else {
+        throw TrainingError("schedule '\(text)': '\(parts[index])' should be a number above 0")
+      }
+      return value
+    }
+    switch (parts[0], parts.count) {
+    case ("constant", 1): self = .constant
+    case ("step", 1...3):
+      self = .step(
+        epochs: try number(1, default: 2, above: 0), factor: try number(2, default: 0.1, above: 0))
+    case ("cosine", 1): self = .cosine
+    case ("cyclic", 1...3):
+      let low = try number(2, default: 0.1, above: 0)
+      guard low <= 1 else {
+        throw TrainingError("schedule '\(text)': the low factor \(low) should be at most 1")
+      }
+      self = .cyclic(halfCycle: try number(1, default: 971, above: 0), low: low)
+    case ("one-cycle", 1): self = .oneCycle
+    default:
+      throw TrainingError(
+        "unknown schedule '\(text)'; the known ones are \(Self.knownNames.joined(separator: ", "))")
+    }
+  }
+
+  /// The factor at a step (from 0) of a run.
+  public func factor(step: Int, totalSteps: Int, stepsPerEpoch: Int) -> Double {
+    func half(_ progress: Double, from start: Double, to end: Double) -> Double {
+      end + (start - end) * (1 + cos(Double.pi * progress)) / 2
+    }
+    switch self {
+    case .constant: return 1
+    case .step(let epochs, let factor):
+      return pow(factor, Double(step / max(1, stepsPerEpoch * epochs)))
+    case .cosine: return half(Double(step) / Double(max(1, totalSteps)), from: 1, to: 0)
+    case .cyclic(let halfCycle, let low):
+      let position = Double(step % (2 * halfCycle)) / Double(halfCycle)
+      return low + (1 - low) * (1 - abs(position - 1))
+    case .oneCycle:
+      let last = Double(max(1, totalSteps - 1))
+      let peak = 0.3 * last
+      let now = Double(step)
+      return now <= peak
+        ? half(now / max(peak, 1e-9), from: 1 / 25, to: 1)
+        : half((now - peak) / (last - peak), from: 1, to: 1 / 25 * 1e-4)
+    }
+  }
+}
+
+/// A training that cannot be configured or go on: what was expected and what came.
+public struct TrainingError: Error, CustomStringConvertible, Sendable {
+  public let description: String
+  public init(_ description: String) { self.description = description }
+}
