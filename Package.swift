@@ -16,6 +16,12 @@ let package = Package(
     .target(name: "NormaNN", dependencies: ["NormaTensor"]),
     .target(name: "NormaNormalization", dependencies: ["NormaNN"]),
     .target(name: "NormaModels", dependencies: ["NormaNormalization"]),
+    .target(name: "NormaMetrics"),
+    .target(name: "NormaRecords"),
+    .target(name: "NormaTraining", dependencies: ["NormaNN", "NormaMetrics", "NormaRecords"]),
+    .target(name: "TestSupport", path: "Tests/TestSupport"),
+    .testTarget(name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"]),
+    .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx20

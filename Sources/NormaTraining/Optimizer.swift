@@ -77,9 +77,9 @@ struct OptimizerState {
     }
     guard !used.isEmpty else { return }
     try withoutGradients {
-      let steps = used.map { steps[$0] }
+      let steps = used.map { self.steps[$0] }
       for step in steps { try step.add(scalar: 1) }
-      try body(values, gradients, slots.map { slot in used.map { slot[$0] } }, steps)
+      try body(values, gradients, slots.map { (slot: [Tensor]) in used.map { slot[$0] } }, steps)
     }
   }
 }
