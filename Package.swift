@@ -1,24 +1,68 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
+// Where libtorch's include/ and lib/ are: `make setup` puts a link named .libtorch beside this file. The link
+// is not resolved here, since the package manager keeps the result of this manifest.
 let libtorch = Context.environment["LIBTORCH"] ?? "\(Context.packageDirectory)/.libtorch"
+
 let package = Package(
   name: "Norma",
+  platforms: [.macOS(.v15)],
   products: [
-    .library(name: "Norma", targets: ["NormaTensor", "NormaNN", "NormaNormalization", "NormaModels"]),
+    .executable(name: "norma", targets: ["NormaTool"]),
+    .library(
+      name: "Norma",
+      targets: [
+        "NormaTensor", "NormaNN", "NormaNormalization", "NormaModels", "NormaFormats", "NormaData", "NormaMetrics",
+        "NormaRecords", "NormaTraining", "NormaReport",
+      ]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
   ],
   targets: [
-    .target(name: "CTorch", cxxSettings: [.define("AT_PER_OPERATOR_HEADERS"),
-      .unsafeFlags(["-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include"])],
-      linkerSettings: [.linkedLibrary("torch_cpu"), .linkedLibrary("c10"), .linkedLibrary("m"),
-      .unsafeFlags(["-L\(libtorch)/lib", "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/.libtorch/lib", "-Xlinker", "-rpath", "-Xlinker", "\(libtorch)/lib"])]),
+    // libtorch
+    .target(
+      name: "CTorch",
+      cxxSettings: [
+        .define("AT_PER_OPERATOR_HEADERS"),
+        .unsafeFlags([
+          "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include",
+        ]),
+      ],
+      linkerSettings: [
+        .linkedLibrary("torch_cpu"), .linkedLibrary("c10"), .linkedLibrary("m"),
+        // A .libtorch beside a copied binary comes first, then the one of this checkout.
+        .unsafeFlags([
+          "-L\(libtorch)/lib", "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/.libtorch/lib", "-Xlinker", "-rpath",
+          "-Xlinker", "\(libtorch)/lib",
+        ]),
+      ]),
     .target(name: "NormaTensor", dependencies: ["CTorch"]),
     .target(name: "NormaNN", dependencies: ["NormaTensor"]),
     .target(name: "NormaNormalization", dependencies: ["NormaNN"]),
     .target(name: "NormaModels", dependencies: ["NormaNormalization"]),
+
+    // Without the engine
+    .systemLibrary(
+      name: "CTIFF", pkgConfig: "libtiff-4", providers: [.apt(["libtiff-dev"]), .brew(["libtiff"])]),
+    .systemLibrary(
+      name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
+    .target(name: "NormaFormats", dependencies: ["CTIFF", "CPNG"]),
+    .target(name: "NormaData", dependencies: ["NormaFormats"]),
     .target(name: "NormaMetrics"),
     .target(name: "NormaRecords"),
-    .target(name: "NormaTraining", dependencies: ["NormaNN", "NormaMetrics", "NormaRecords"]),
+    .target(name: "NormaReport", dependencies: ["NormaRecords", "NormaFormats"]),
+
+    // Both together
+    .target(name: "NormaTraining", dependencies: ["NormaNN", "NormaData", "NormaMetrics", "NormaRecords"]),
+    .executableTarget(
+      name: "NormaTool",
+      dependencies: [
+        "NormaTraining", "NormaModels", "NormaReport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
+
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"]),
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),

@@ -608,4 +608,10 @@ int64_t ct_memory_live(void) { return live_bytes.load(std::memory_order_relaxed)
 int64_t ct_memory_peak(void) { return peak_bytes.load(std::memory_order_relaxed); }
 void ct_memory_reset_peak(void) { peak_bytes.store(ct_memory_live(), std::memory_order_relaxed); }
 
+void ct_memory_trim(void) {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
 } // extern "C"

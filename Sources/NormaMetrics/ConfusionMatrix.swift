@@ -11,12 +11,12 @@ public struct ConfusionMatrix: Sendable, Equatable {
   }
 
   /// Counts pixels. Those whose truth is not in 0..<classes (an ignore value) are left out.
-  public mutating func add(truth: [Int32], prediction: [Int32]) {
+  public mutating func add(truth: [UInt8], prediction: [UInt8]) {
     precondition(truth.count == prediction.count, "truth and prediction must have as many pixels")
     counts.withUnsafeMutableBufferPointer { counts in
       for index in truth.indices {
         let (row, column) = (Int(truth[index]), Int(prediction[index]))
-        if row >= 0, row < classes, column >= 0, column < classes { counts[row * classes + column] += 1 }
+        if row < classes, column < classes { counts[row * classes + column] += 1 }
       }
     }
   }

@@ -33,6 +33,15 @@ public final class UNet: Module, Layer {
     public var asLogged = false
 
     public init() {}
+
+    /// Height and width of the input are multiples of this.
+    public var extentMultiple: Int { 1 << depth }
+
+    /// Checks the options without making the network.
+    /// - Throws: ``NormalizationError`` for a group count that does not divide the channels of every level.
+    public func validate() throws {
+      for level in 0...depth { try normalization.check(channels: width << level) }
+    }
   }
 
   public enum HeadStyle: String, Sendable, CaseIterable {
@@ -44,10 +53,15 @@ public final class UNet: Module, Layer {
 
   public let options: Options
 
-  /// - Parameter generator: draws the weights and, in training, the dropout.
+  /// - Parameters:
+  ///   - generator: draws the weights, on the CPU.
+  ///   - dropoutGenerator: draws the dropout, on the device of the training; nil means `generator`.
   /// - Throws: ``NormalizationError`` for a group count that does not divide the channels.
-  public init(_ options: Options = Options(), generator: Generator? = nil) throws {
+  public init(
+    _ options: Options = Options(), generator: Generator? = nil, dropoutGenerator: Generator? = nil
+  ) throws {
     self.options = options
+    let dropout = { try Dropout(probability: options.dropout, generator: dropoutGenerator ?? generator) }
     let widths = (0...options.depth).map { options.width << $0 }
     func block(_ input: Int, _ output: Int, kernel: Int = 3, norm: (any Layer)?) throws -> ConvNormActivation {
       ConvNormActivation(
@@ -62,8 +76,7 @@ public final class UNet: Module, Layer {
         conv1: try block(
           level == 0 ? options.inputChannels : widths[level - 1], widths[level], norm: norm(widths[level])),
         conv2: try block(widths[level], widths[level], norm: norm(widths[level])),
-        dropout: level == options.depth - 1
-          ? try Dropout(probability: options.dropout, generator: generator) : nil)
+        dropout: level == options.depth - 1 ? try dropout() : nil)
     }
     pool = MaxPool(kernel: [2, 2])
     let bottomWidth = widths[options.depth]
@@ -75,7 +88,7 @@ public final class UNet: Module, Layer {
       conv1: try block(widths[options.depth - 1], bottomWidth, norm: norm(bottomWidth)),
       conv2: try block(
         bottomWidth, bottomWidth, norm: bottomNorms.count > 1 ? Sequential(bottomNorms) : bottomNorms.first),
-      dropout: try Dropout(probability: options.dropout, generator: generator))
+      dropout: try dropout())
     decoder = try (0..<options.depth).reversed().map { level in
       UNetUpLevel(
         up: try block(
@@ -92,7 +105,7 @@ public final class UNet: Module, Layer {
 
   public func forward(_ input: Tensor) throws -> Tensor {
     let shape = input.shape
-    let step = 1 << options.depth
+    let step = options.extentMultiple
     guard shape.count == 4, shape[1] == options.inputChannels, shape[2] % step == 0, shape[3] % step == 0 else {
       throw UNetError(
         description: "the U-Net expected [N, \(options.inputChannels), H, W] with H and W divisible by \(step), got \(shape)"

@@ -14,13 +14,17 @@ public final class GroupNorm: NormalizationLayer {
 
   /// - Throws: ``NormalizationError`` when the groups do not divide the channels.
   public init(groups: Int, channels: Int, epsilon: Double = 1e-5, affine: Bool = true) throws {
-    guard groups > 0, channels % groups == 0 else {
-      throw NormalizationError(
-        "group normalization needs a number of groups that divides the channels, got \(groups) groups for \(channels) channels"
-      )
-    }
+    try Self.check(groups: groups, channels: channels)
     self.groups = groups
     try super.init(channels: channels, epsilon: epsilon, affine: affine)
+  }
+
+  static func check(groups: Int, channels: Int) throws {
+    guard groups > 0, channels % groups == 0 else {
+      throw NormalizationError(
+        "group normalization needs a number of groups that divides the channels, got \(groups) groups for \(channels) "
+          + "channels; choose a divisor of \(channels), or plain 'group' for at most 32 groups")
+    }
   }
 
   override var partitions: [Partition] { [.group(groups)] }

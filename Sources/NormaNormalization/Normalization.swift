@@ -64,6 +64,11 @@ public enum Normalization: Sendable, Hashable {
     }
   }
 
+  /// - Throws: ``NormalizationError`` when ``layer(channels:)`` would.
+  public func check(channels: Int) throws {
+    if case .group(let groups?) = self { try GroupNorm.check(groups: groups, channels: channels) }
+  }
+
   /// min(32, C), or the largest number below it that divides C.
   static func defaultGroups(channels: Int) -> Int {
     var groups = min(32, channels)

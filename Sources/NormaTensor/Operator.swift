@@ -1,7 +1,7 @@
 import CTorch
 
 /// One argument of an operator call. It owns what it refers to until the call is over.
-public enum Argument {
+public enum OperatorArgument {
   /// The schema's default value.
   case `default`
   case none
@@ -20,12 +20,12 @@ public enum Argument {
   case optionalTensors([Tensor?])
   indirect case string(String)
 
-  static func optional(_ tensor: Tensor?) -> Argument { tensor.map(Argument.tensor) ?? .none }
-  static func optional(_ value: Double?) -> Argument { value.map(Argument.double) ?? .none }
-  static func optional(_ generator: Generator?) -> Argument { generator.map(Argument.generator) ?? .none }
+  static func optional(_ tensor: Tensor?) -> OperatorArgument { tensor.map(OperatorArgument.tensor) ?? .none }
+  static func optional(_ value: Double?) -> OperatorArgument { value.map(OperatorArgument.double) ?? .none }
+  static func optional(_ generator: Generator?) -> OperatorArgument { generator.map(OperatorArgument.generator) ?? .none }
 }
 
-extension Argument: ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral, ExpressibleByBooleanLiteral,
+extension OperatorArgument: ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral, ExpressibleByBooleanLiteral,
   ExpressibleByNilLiteral
 {
   public init(integerLiteral value: Int) { self = .int(value) }
@@ -59,7 +59,7 @@ public struct Operator: @unchecked Sendable {
 
   /// Calls the operator and returns its first result, which must be a tensor.
   @discardableResult
-  public func callAsFunction(_ arguments: Argument...) throws -> Tensor {
+  public func callAsFunction(_ arguments: OperatorArgument...) throws -> Tensor {
     try withResults(arguments) { results in
       guard let first = results.first, first.tag == CTTagTensor else {
         throw TensorError(operation: name, message: "the operator returned no tensor")
@@ -70,7 +70,7 @@ public struct Operator: @unchecked Sendable {
   }
 
   /// Calls the operator and returns all tensors of its results; nil stands for an undefined one.
-  public func all(_ arguments: Argument...) throws -> [Tensor?] {
+  public func all(_ arguments: OperatorArgument...) throws -> [Tensor?] {
     try withResults(arguments) { results in
       results.map {
         $0.tag == CTTagTensor ? Tensor(owning: CTTensor(bitPattern: UInt($0.bits))!) : nil
@@ -79,7 +79,7 @@ public struct Operator: @unchecked Sendable {
   }
 
   /// Calls an operator for its effect.
-  public func run(_ arguments: Argument...) throws {
+  public func run(_ arguments: OperatorArgument...) throws {
     try withResults(arguments) { results in
       for result in results { release(result) }
     }
@@ -90,7 +90,7 @@ public struct Operator: @unchecked Sendable {
   }
 
   private func withResults<Result>(
-    _ arguments: [Argument], _ read: (UnsafeBufferPointer<CTValue>) throws -> Result
+    _ arguments: [OperatorArgument], _ read: (UnsafeBufferPointer<CTValue>) throws -> Result
   ) throws -> Result {
     guard let entry else { throw TensorError(operation: name, message: failure) }
     var extra = 0
@@ -113,7 +113,7 @@ public struct Operator: @unchecked Sendable {
   }
 }
 
-extension Argument {
+extension OperatorArgument {
   /// 8-byte words that this argument's list takes in the scratch memory.
   fileprivate var listLength: Int {
     switch self {

@@ -41,6 +41,8 @@ public enum TensorMemory {
   /// The largest value of ``liveBytes`` since the start or the last ``resetPeak()``.
   public static var peakBytes: Int { Int(ct_memory_peak()) }
   public static func resetPeak() { ct_memory_reset_peak() }
+  /// Gives memory of freed tensors that the process still holds back to the system.
+  public static func returnUnused() { ct_memory_trim() }
 }
 
 /// Libraries of libtorch that are loaded only when a device needs them.

@@ -55,6 +55,17 @@ public enum Schedule: Sendable, Equatable {
     }
   }
 
+  /// What ``init(parsing:)`` takes.
+  public var name: String {
+    switch self {
+    case .constant: "constant"
+    case .step(let epochs, let factor): "step:\(epochs):\(factor)"
+    case .cosine: "cosine"
+    case .cyclic(let halfCycle, let low): "cyclic:\(halfCycle):\(low)"
+    case .oneCycle: "one-cycle"
+    }
+  }
+
   /// The factor at a step (from 0) of a run.
   public func factor(step: Int, totalSteps: Int, stepsPerEpoch: Int) -> Double {
     func half(_ progress: Double, from start: Double, to end: Double) -> Double {

@@ -114,6 +114,8 @@ void ct_memory_install(void);
 int64_t ct_memory_live(void);
 int64_t ct_memory_peak(void);
 void ct_memory_reset_peak(void);
+// Gives memory that the heap keeps but nobody uses back to the system, where it can.
+void ct_memory_trim(void);
 
 #ifdef __cplusplus
 }

@@ -1,10 +1,10 @@
 /// A Swift number that may stand beside a tensor.
 public protocol TensorScalar {
-  var argument: Argument { get }
+  var argument: OperatorArgument { get }
 }
-extension Int: TensorScalar { public var argument: Argument { .int(self) } }
-extension Double: TensorScalar { public var argument: Argument { .double(self) } }
-extension Float: TensorScalar { public var argument: Argument { .double(Double(self)) } }
+extension Int: TensorScalar { public var argument: OperatorArgument { .int(self) } }
+extension Double: TensorScalar { public var argument: OperatorArgument { .double(self) } }
+extension Float: TensorScalar { public var argument: OperatorArgument { .double(Double(self)) } }
 
 // Shapes broadcast as in NumPy: aligned at the last dimension, an extent of 1 is repeated.
 extension Tensor {

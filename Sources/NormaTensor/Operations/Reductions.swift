@@ -1,12 +1,12 @@
 extension Tensor {
   /// Sum over the given dimensions, or over all.
   public func sum(_ dimensions: [Int]? = nil, keepDimensions: Bool = false) throws -> Tensor {
-    try Op.sum(.tensor(self), dimensions.map(Argument.ints) ?? .none, .bool(keepDimensions))
+    try Op.sum(.tensor(self), dimensions.map(OperatorArgument.ints) ?? .none, .bool(keepDimensions))
   }
 
   /// Mean over the given dimensions, or over all.
   public func mean(_ dimensions: [Int]? = nil, keepDimensions: Bool = false) throws -> Tensor {
-    try Op.mean(.tensor(self), dimensions.map(Argument.ints) ?? .none, .bool(keepDimensions))
+    try Op.mean(.tensor(self), dimensions.map(OperatorArgument.ints) ?? .none, .bool(keepDimensions))
   }
 
   /// Variance over the given dimensions, or over all: the squared deviations divided by
@@ -15,7 +15,7 @@ extension Tensor {
     _ dimensions: [Int]? = nil, correction: Double = 0, keepDimensions: Bool = false
   ) throws -> Tensor {
     try Op.variance(
-      .tensor(self), dimensions.map(Argument.ints) ?? .none, .double(correction), .bool(keepDimensions))
+      .tensor(self), dimensions.map(OperatorArgument.ints) ?? .none, .double(correction), .bool(keepDimensions))
   }
 
   /// Largest element along the given dimensions, or of all.

@@ -54,6 +54,12 @@ extension Tensor {
     try Op.pad(.tensor(self), .ints(amounts), .double(value))
   }
 
+  /// Pads the last two dimensions of [N, C, H, W] by mirroring at the border (which is not repeated): before
+  /// and after the last one, then the one before it. Every amount must be less than the extent.
+  public func paddedByReflection(_ amounts: [Int]) throws -> Tensor {
+    try Op.reflectionPad(.tensor(self), .ints(amounts))
+  }
+
   /// Reverses the order along the given dimensions.
   public func flipped(_ dimensions: [Int]) throws -> Tensor {
     try Op.flip(.tensor(self), .ints(dimensions))
@@ -98,6 +104,7 @@ extension Op {
   static let stack = Operator("aten::stack")
   static let split = Operator("aten::split_with_sizes")
   static let pad = Operator("aten::constant_pad_nd")
+  static let reflectionPad = Operator("aten::reflection_pad2d")
   static let flip = Operator("aten::flip")
   static let selectIndex = Operator("aten::select", "int")
   static let slice = Operator("aten::slice", "Tensor")

@@ -1,0 +1,47 @@
+/// Which slice, which crop and which transform each sample of an epoch gets.
+///
+/// Sample k of epoch e depends on the seed, e and k only. Slices come as random orders of all slices, one
+/// after the other, so that within an epoch their counts differ by one at most.
+struct EpochPlan {
+  struct Sample {
+    let page: Int
+    let origin: (x: Int, y: Int)
+    let transform: SampleTransform
+  }
+
+  let dataset: SegmentationDataset
+  let configuration: BatchLoader.Configuration
+  let epoch: Int
+  /// The slice of each sample.
+  let pages: [Int]
+
+  private let source: RandomSource
+
+  // Streams of the epoch's source.
+  private static let pageStream: UInt64 = 0
+  private static let sampleStream: UInt64 = 1
+
+  init(dataset: SegmentationDataset, configuration: BatchLoader.Configuration, epoch: Int) {
+    self.dataset = dataset
+    self.configuration = configuration
+    self.epoch = epoch
+    source = RandomSource(seed: configuration.seed)
+      .derive(stream: UInt64(bitPattern: Int64(epoch)))
+    var pages: [Int] = []
+    var random = source.derive(stream: Self.pageStream)
+    while pages.count < configuration.samplesPerEpoch {
+      pages += random.permutation(count: dataset.pages)
+    }
+    self.pages = Array(pages.prefix(configuration.samplesPerEpoch))
+  }
+
+  /// Sample `index` of the epoch.
+  func sample(_ index: Int) -> Sample {
+    var random = source.derive(stream: Self.sampleStream, UInt64(index))
+    let side = configuration.crop
+    let x = random.integer(below: dataset.width - side + 1)
+    let y = random.integer(below: dataset.height - side + 1)
+    let transform = configuration.augmentation.draw(side: side, using: &random)
+    return Sample(page: pages[index], origin: (x, y), transform: transform)
+  }
+}

@@ -1,0 +1,195 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#elseif canImport(Darwin)
+  import Darwin
+#endif
+
+func errorText(_ code: Int32) -> String { String(cString: strerror(code)) }
+
+private func retrying(_ call: () -> Int) -> Int {
+  while true {
+    let result = call()
+    if result >= 0 || errno != EINTR { return result }
+  }
+}
+
+enum FileKind { case regular, folder, other }
+
+func fileKind(_ path: String) throws -> FileKind {
+  var status = stat()
+  guard stat(path, &status) == 0 else { throw FormatError.reading(path, errorText(errno)) }
+  return kind(of: status)
+}
+
+private func kind(of status: stat) -> FileKind {
+  switch status.st_mode & mode_t(S_IFMT) {
+  case mode_t(S_IFREG): .regular
+  case mode_t(S_IFDIR): .folder
+  default: .other
+  }
+}
+
+/// A regular file opened for reading at any offset.
+final class InputFile {
+  let path: String
+  let descriptor: Int32
+  let length: Int
+
+  init(_ path: String) throws {
+    // Without O_NONBLOCK, opening a pipe would wait for its writer.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else { throw FormatError.reading(path, errorText(errno)) }
+    var status = stat()
+    let result = fstat(descriptor, &status)
+    let code = errno
+    guard result == 0, kind(of: status) == .regular else {
+      close(descriptor)
+      if result != 0 { throw FormatError.reading(path, errorText(code)) }
+      throw FormatError.reading(
+        path, kind(of: status) == .folder ? errorText(EISDIR) : "it is not a regular file")
+    }
+    self.path = path
+    self.descriptor = descriptor
+    self.length = Int(status.st_size)
+  }
+
+  deinit { close(descriptor) }
+
+  /// Fills `target` from `offset` on; throws where the file ends before that.
+  func read(at offset: Int, into target: UnsafeMutableRawBufferPointer) throws {
+    var done = 0
+    while done < target.count {
+      let count = retrying {
+        pread(descriptor, target.baseAddress! + done, target.count - done, off_t(offset + done))
+      }
+      if count < 0 { throw FormatError.reading(path, errorText(errno)) }
+      if count == 0 {
+        throw FormatError.reading(
+          path,
+          "the file is truncated: bytes \(offset)..<\(offset + target.count) are needed, it ends at "
+            + "\(offset + done); copy it again from its source")
+      }
+      done += count
+    }
+  }
+
+  func bytes(at offset: Int, count: Int) throws -> [UInt8] {
+    try [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+      try read(
+        at: offset,
+        into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[..<count]))
+      initialized = count
+    }
+  }
+}
+
+/// A file that is written under a temporary name beside its target and renamed when it is complete.
+final class OutputFile {
+  let path: String
+  let descriptor: Int32
+  private let scratch: String
+  private let isSibling: Bool
+  private var isOpen = true
+
+  /// With `device`, writes to that existing file instead of a sibling, and never removes it.
+  init(_ path: String, device: String? = nil) throws {
+    if path.isEmpty { throw FormatError.writing(path, errorText(ENOENT)) }
+    var status = stat()
+    if stat(path, &status) == 0, kind(of: status) == .folder {
+      throw FormatError.writing(path, errorText(EISDIR))
+    }
+    let folder = path.lastIndex(of: "/").map { path[...$0] } ?? ""
+    var generator = SystemRandomNumberGenerator()
+    while true {
+      let name = "\(folder).norma-\(String(generator.next(), radix: 16)).part"
+      let scratch = device ?? name
+      let flags = device == nil ? O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC : O_RDWR | O_CLOEXEC
+      let descriptor = open(scratch, flags, 0o666)
+      if descriptor >= 0 {
+        self.path = path
+        self.descriptor = descriptor
+        self.scratch = scratch
+        self.isSibling = device == nil
+        return
+      }
+      let code = errno
+      if code != EEXIST || device != nil { throw FormatError.writing(path, errorText(code)) }
+    }
+  }
+
+  deinit { discard() }
+
+  func write(_ bytes: UnsafeRawBufferPointer) throws {
+    var done = 0
+    while done < bytes.count {
+      let count = retrying {
+        #if canImport(Glibc)
+          Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+        #elseif canImport(Musl)
+          Musl.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+        #else
+          Darwin.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
+        #endif
+      }
+      if count <= 0 { throw FormatError.writing(path, errorText(errno)) }
+      done += count
+    }
+  }
+
+  /// Makes the bytes durable and moves the file to its name; on failure nothing remains.
+  func commit() throws {
+    // Some file systems know no fsync and say EINVAL; others report a full disk only here.
+    if fsync(descriptor) != 0, errno != EINVAL {
+      let code = errno
+      discard()
+      throw FormatError.writing(path, errorText(code))
+    }
+    if rename(scratch, path) != 0 {
+      let code = errno
+      discard()
+      throw FormatError.writing(path, errorText(code))
+    }
+    isOpen = false
+    close(descriptor)
+  }
+
+  func discard() {
+    guard isOpen else { return }
+    isOpen = false
+    close(descriptor)
+    if isSibling { unlink(scratch) }
+  }
+}
+
+/// The names in a folder, in no particular order, without those that start with a dot.
+func folderNames(_ path: String) throws -> [String] {
+  guard let folder = opendir(path) else { throw FormatError.reading(path, errorText(errno)) }
+  defer { closedir(folder) }
+  var names: [String] = []
+  let nameOffset = MemoryLayout<dirent>.offset(of: \.d_name)!
+  while true {
+    errno = 0
+    guard let entry = readdir(folder) else {
+      if errno != 0 { throw FormatError.reading(path, errorText(errno)) }
+      return names
+    }
+    // The record can be shorter than the declared array, so the name is read in place.
+    let name = (UnsafeRawPointer(entry) + nameOffset).assumingMemoryBound(to: CChar.self)
+    if name.pointee != CChar(UInt8(ascii: ".")) { names.append(String(cString: name)) }
+  }
+}
+
+/// Throws where `count` Floats are more than the memory of this machine.
+func checkMemory(floats count: Int?, path: String, advice: String) throws {
+  let pages = sysconf(Int32(_SC_PHYS_PAGES))
+  let pageSize = sysconf(Int32(_SC_PAGESIZE))
+  let memory = pages > 0 && pageSize > 0 ? (product(pages, pageSize) ?? Int.max) : Int.max
+  guard let count, let bytes = product(count, MemoryLayout<Float>.size), bytes <= memory else {
+    throw FormatError.reading(
+      path,
+      "the decoded images need \(count.map { "\($0) values of 4 bytes" } ?? "more values than can be counted")"
+        + ", this machine has \(memory) bytes of memory; \(advice)")
+  }
+}

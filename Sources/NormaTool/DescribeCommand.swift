@@ -1,0 +1,90 @@
+import ArgumentParser
+import NormaModels
+import NormaNN
+import NormaNormalization
+import NormaReport
+import NormaTensor
+import Synchronization
+
+struct DescribeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "describe", abstract: "List the layers of a network with shapes and parameter counts.")
+
+  enum Network: String, ExpressibleByArgument, CaseIterable { case unet }
+
+  @Argument(help: "The network: unet.")
+  var network: Network
+
+  @Option(
+    help: "The normalization: none, batch, group, group:G, switchable, instance or layer.",
+    transform: { try Normalization(parsing: $0) })
+  var norm: Normalization = .batch
+
+  @OptionGroup(title: "Network") var options: NetworkOptions
+
+  @Option(help: ArgumentHelp("Height and width of the input.", valueName: "pixels"))
+  var size = 512
+
+  @Flag(
+    help: """
+      The switchable network as the seed experiment logged it: a group normalization before the switchable one of the \
+      second bottom convolution, none after the last up-convolution.
+      """)
+  var asLogged = false
+
+  func validate() throws {
+    guard size > 0, size % 16 == 0 else {
+      throw ValidationError("--size must be a multiple of 16, got \(size).")
+    }
+    if asLogged, norm != .switchable {
+      throw ValidationError("--as-logged is the logged switchable network; use it with --norm switchable.")
+    }
+  }
+
+  /// One layer call.
+  private struct Row {
+    let layer: ObjectIdentifier
+    let kind: String
+    let shape: [Int]
+    let parameters: Int
+  }
+
+  func run() throws {
+    let model = try UNet(options.options(norm, asLogged: asLogged), generator: Generator(seed: 0))
+    model.evaluate()
+    let rows = Mutex<[Row]>([])
+    // Shapes come from a real pass, so that this table cannot disagree with the network.
+    _ = try withoutGradients {
+      try LayerObserver.observe { layer, _, output in
+        // Only layers that have no layers of their own.
+        guard layer.namedModules().count == 1 else { return }
+        rows.withLock {
+          $0.append(
+            Row(
+              layer: ObjectIdentifier(layer), kind: "\(type(of: layer))", shape: output.shape,
+              parameters: layer.totalCount))
+        }
+      } _: {
+        try model(Tensor.zeros([1, 1, size, size]))
+      }
+    }
+    let names = Dictionary(
+      model.namedModules().map { (ObjectIdentifier($0.module), $0.key) }, uniquingKeysWith: { first, _ in first })
+    let lines = rows.withLock { rows in
+      rows.map { row in
+        let shape = "[N, " + row.shape.dropFirst().map(String.init).joined(separator: ", ") + "]"
+        return ["\(names[row.layer] ?? "") (\(row.kind))", shape, grouped(row.parameters)]
+      }
+    }
+    let total = model.totalCount
+    let trainable = model.trainableCount
+    print(textTable(header: ["layer (type)", "output shape", "parameters"], rows: lines))
+    print(
+      """
+
+      Total parameters: \(grouped(total))
+      Trainable parameters: \(grouped(trainable))
+      Non-trainable parameters: \(grouped(total - trainable))
+      """)
+  }
+}

@@ -1,0 +1,13 @@
+import ArgumentParser
+
+/// The command-line tool.
+@main
+struct Norma: ParsableCommand {
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "norma",
+    abstract: "Trains the same network under different normalizations and compares them.",
+    version: version,
+    subcommands: [CompareCommand.self, TrainCommand.self, DescribeCommand.self])
+}

@@ -1,0 +1,178 @@
+import ArgumentParser
+import NormaData
+import NormaTensor
+import NormaTraining
+
+/// How to train.
+struct TrainingCommandOptions: ParsableArguments {
+  @Option(help: "Passes of --samples-per-epoch samples.")
+  var epochs = 5
+
+  @Option(help: ArgumentHelp("Random crops per epoch.", valueName: "count"))
+  var samplesPerEpoch = 818
+
+  @Option(help: ArgumentHelp("Samples per step.", valueName: "count"))
+  var batchSize = 1
+
+  @Option(help: ArgumentHelp("Side of the square crops; a multiple of 16.", valueName: "pixels"))
+  var crop = 512
+
+  @Option(help: "Decides weights, order, crops, augmentation and dropout.")
+  var seed: UInt64 = 0
+
+  @Option(
+    help: ArgumentHelp(
+      "none, flips (the eight symmetries of the square) or full (also shift, zoom, shear, rotation, elastic "
+        + "deformation and grey values).", valueName: "kind"))
+  var augment = AugmentationName.flips
+
+  @Option(help: ArgumentHelp("cross-entropy, dice or cross-entropy+dice.", valueName: "kind"))
+  var loss = SegmentationLoss.Kind.crossEntropy
+
+  @Option(
+    help: ArgumentHelp(
+      "One weight per class in ascending order of label values, or balanced.", valueName: "list"),
+    transform: ClassWeights.init(parsing:))
+  var classWeights = ClassWeights.equal
+
+  @Flag(help: "Weigh pixels between close cells more, by the U-Net paper's border weight map.")
+  var borderWeights = false
+
+  @Option(help: ArgumentHelp("adam, adamw, sgd, nesterov, rmsprop or adagrad.", valueName: "name"))
+  var optimizer = OptimizerKind.adam
+
+  @Option(
+    help: ArgumentHelp(
+      "Default: 0.001 for adam, adamw and rmsprop, 0.01 for the others.", valueName: "rate"))
+  var learningRate: Double?
+
+  @Option(help: ArgumentHelp("Of sgd and nesterov (default 0.9) and rmsprop (0).", valueName: "share"))
+  var momentum: Double?
+
+  @Option(help: ArgumentHelp("L2 penalty; decoupled for adamw.", valueName: "factor"))
+  var weightDecay = 0.0
+
+  @Option(
+    help: ArgumentHelp(
+      "\(Schedule.knownNames.joined(separator: ", ")).", valueName: "name"),
+    transform: Schedule.init(parsing:))
+  var schedule = Schedule.constant
+
+  @Option(
+    help: ArgumentHelp("float32 or bfloat16 activations; parameters stay float32.", valueName: "type"))
+  var dtype = ActivationType.float32
+
+  @Option(help: ArgumentHelp("cpu, cuda or cuda:N.", valueName: "name"))
+  var device = "cpu"
+
+  @Option(help: ArgumentHelp("Threads of one operator; default: as many as cores.", valueName: "count"))
+  var threads: Int?
+
+  enum AugmentationName: String, ExpressibleByArgument, CaseIterable {
+    case none, flips, full
+
+    var augmentation: Augmentation {
+      switch self {
+      case .none: .none
+      case .flips: .flips
+      case .full: .full
+      }
+    }
+  }
+
+  enum ActivationType: String, ExpressibleByArgument, CaseIterable {
+    case float32, bfloat16
+    var dtype: DType { self == .float32 ? .float32 : .bfloat16 }
+  }
+
+  enum ClassWeights: Equatable, CustomStringConvertible {
+    case equal
+    /// Inverse to the frequencies in the training slices, with mean 1.
+    case balanced
+    case list([Double])
+
+    init(parsing text: String) throws {
+      if text == "balanced" {
+        self = .balanced
+        return
+      }
+      self = .list(
+        try text.split(separator: ",").map {
+          guard let value = Double($0), value >= 0, value.isFinite else {
+            throw ValidationError("'\($0)' is not a weight; give numbers such as 1,3 or the word balanced")
+          }
+          return value
+        })
+    }
+
+    var description: String {
+      switch self {
+      case .equal: "equal"
+      case .balanced: "balanced"
+      case .list(let weights): weights.map { "\($0)" }.joined(separator: ",")
+      }
+    }
+
+    func weights(for dataset: SegmentationDataset) -> [Double]? {
+      switch self {
+      case .equal: return nil
+      case .list(let weights): return weights
+      case .balanced:
+        let inverse = dataset.classFrequencies.map { 1 / max($0, 1e-6) }
+        let mean = inverse.reduce(0, +) / Double(inverse.count)
+        return inverse.map { $0 / mean }
+      }
+    }
+  }
+
+  func validate() throws {
+    let counts = [
+      ("--epochs", epochs), ("--samples-per-epoch", samplesPerEpoch), ("--batch-size", batchSize),
+      ("--crop", crop), ("--threads", threads ?? 1),
+    ]
+    for (name, value) in counts where value < 1 {
+      throw ValidationError("\(name) must be at least 1, got \(value).")
+    }
+    if let learningRate, !(learningRate > 0 && learningRate.isFinite) {
+      throw ValidationError("--learning-rate must be a number above 0, got \(learningRate).")
+    }
+    if let momentum, !(0..<1).contains(momentum) {
+      throw ValidationError("--momentum must be at least 0 and below 1, got \(momentum).")
+    }
+    guard weightDecay >= 0, weightDecay.isFinite else {
+      throw ValidationError("--weight-decay must be at least 0, got \(weightDecay).")
+    }
+  }
+
+  func resolvedDevice() throws -> Device {
+    switch device {
+    case "cpu": return .cpu
+    case "cuda": return try .cuda()
+    default:
+      if device.hasPrefix("cuda:"), let index = Int8(device.dropFirst(5)), index >= 0 {
+        return try .cuda(Int(index))
+      }
+      throw ValidationError("unknown device '\(device)'; the known ones are cpu, cuda and cuda:N")
+    }
+  }
+
+  func options(training: SegmentationDataset) throws -> TrainingOptions {
+    var options = TrainingOptions(
+      loader: BatchLoader.Configuration(
+        crop: crop, batchSize: batchSize, samplesPerEpoch: samplesPerEpoch, seed: seed,
+        augmentation: augment.augmentation, borderWeighting: borderWeights ? BorderWeighting() : nil))
+    options.epochs = epochs
+    options.loss = SegmentationLoss(kind: loss, classWeights: classWeights.weights(for: training))
+    options.optimizer = optimizer
+    options.learningRate = learningRate ?? optimizer.defaultLearningRate
+    options.momentum = momentum
+    options.weightDecay = weightDecay
+    options.schedule = schedule
+    options.dtype = dtype.dtype
+    options.device = try resolvedDevice()
+    return options
+  }
+}
+
+extension OptimizerKind: ExpressibleByArgument {}
+extension SegmentationLoss.Kind: ExpressibleByArgument {}

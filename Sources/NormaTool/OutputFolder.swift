@@ -1,0 +1,77 @@
+#if canImport(FoundationEssentials)
+  import FoundationEssentials
+#else
+  import Foundation
+#endif
+
+import NormaData
+import NormaFormats
+import NormaNN
+import NormaRecords
+import NormaReport
+import NormaTensor
+import NormaTraining
+
+/// The folder that a run leaves its results in.
+struct OutputFolder {
+  let path: String
+
+  /// Makes the folder. Nothing of an earlier run is replaced unless asked for.
+  init(_ options: OutputOptions, command: String, started: Date) throws {
+    path = options.output ?? "runs/\(command)-\(Self.stamp(started))"
+    if Folder.exists("\(path)/results.json"), !options.overwrite {
+      throw ToolError(
+        "'\(path)' already holds the results of a run; choose another --output, or pass --overwrite to replace them")
+    }
+    try Folder.make("\(path)/overlays")
+  }
+
+  private static func stamp(_ date: Date) -> String {
+    String(date.formatted(.iso8601).map { "0123456789".contains($0) ? $0 : "-" }.dropLast())
+  }
+
+  func write(_ record: ComparisonRecord) throws {
+    try AtomicFile.write(ResultsFile.text(record), to: "\(path)/results.json")
+  }
+
+  private func fileName(_ norm: String) -> String { norm.replacing(":", with: "-") }
+
+  func writeHistory(_ history: [EpochRecord], norm: String) throws {
+    try AtomicFile.write(HistoryCSV.text(history), to: "\(path)/history-\(fileName(norm)).csv")
+  }
+
+  /// The state of the network as float32 in PyTorch's layout and keys.
+  func writeWeights(_ model: Module, norm: String, metadata: [String: String]) throws {
+    let entries = try model.stateDictionary().map { key, value in
+      let numbers: [Float] = try value.array()
+      return Safetensors.Entry(
+        name: key, dtype: "F32", shape: value.shape, bytes: numbers.withUnsafeBytes(Array.init))
+    }
+    try Safetensors.write(
+      entries, metadata: metadata, to: "\(path)/weights-\(fileName(norm)).safetensors")
+  }
+
+  func writePredictions(
+    _ evaluation: SegmentationTrainer.Evaluation, norm: String, validation: SegmentationDataset
+  ) throws {
+    let (height, width) = (validation.height, validation.width)
+    let stack = try ImageStack(
+      pages: validation.pages, channels: validation.classes == 2 ? 1 : validation.classes, height: height,
+      width: width, format: .float32, values: evaluation.probabilities.flatMap { $0 })
+    try TIFF.write(stack, to: "\(path)/predictions-\(fileName(norm)).tif", compression: .deflate)
+    for page in 0..<validation.pages {
+      let overlay = try Overlay.image(
+        validation.image(page: page), truth: validation.labels(page: page),
+        prediction: evaluation.predictions[page], ignored: SegmentationDataset.ignoredClass, height: height,
+        width: width)
+      let slice = validation.stackPages.lowerBound + page
+      try PNG.write(overlay, to: "\(path)/overlays/\(fileName(norm))-slice-\(slice).png")
+    }
+  }
+}
+
+/// Something the user has to change: what was expected, what came, what to do.
+struct ToolError: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}

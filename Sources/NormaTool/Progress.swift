@@ -1,0 +1,74 @@
+#if canImport(Glibc)
+  @preconcurrency import Glibc
+#elseif canImport(Musl)
+  @preconcurrency import Musl
+#else
+  import Darwin
+#endif
+
+import NormaRecords
+import NormaReport
+import NormaTraining
+
+/// Shows on standard error how far the trainings are: a bar on a terminal, a line per epoch elsewhere.
+final class Progress {
+  private let norms: Int
+  private let epochs: Int
+  private let isTerminal = isatty(2) == 1
+  private let clock = ContinuousClock()
+  private var normIndex = 0
+  private var normStart: ContinuousClock.Instant
+  private var lastDrawn: ContinuousClock.Instant?
+  private var name = ""
+
+  init(norms: Int, epochs: Int) {
+    self.norms = norms
+    self.epochs = epochs
+    normStart = clock.now
+  }
+
+  func begin(_ name: String, index: Int) {
+    self.name = name
+    normIndex = index
+    normStart = clock.now
+  }
+
+  func step(_ progress: TrainingProgress) {
+    guard isTerminal else { return }
+    let now = clock.now
+    if let last = lastDrawn, now - last < .milliseconds(100), progress.step < progress.stepsPerEpoch { return }
+    lastDrawn = now
+    let done = (progress.epoch - 1) * progress.stepsPerEpoch + progress.step
+    let total = epochs * progress.stepsPerEpoch
+    let elapsed = seconds(now - normStart)
+    // The norms still to come are taken to need as long as this one.
+    let whole = elapsed / Double(done) * Double(total)
+    let remaining = whole - elapsed + whole * Double(norms - normIndex - 1)
+    let width = 20
+    let filled = progress.step * width / progress.stepsPerEpoch
+    let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
+    write(
+      "\r\(name) \(progress.epoch)/\(epochs) \(bar) \(progress.step)/\(progress.stepsPerEpoch)  loss \(fixed(progress.loss, 4))  "
+        + "acc \(fixed(progress.accuracy, 4))  ETA \(NormaReport.clock(remaining))\u{1B}[K")
+  }
+
+  func epoch(_ record: EpochRecord) {
+    let perStep = isTerminal ? "\r" : ""
+    let end = isTerminal ? "\u{1B}[K\n" : "\n"
+    write(
+      "\(perStep)\(name) epoch \(record.epoch)/\(epochs)  \(fixed(record.seconds, 1)) s  loss \(fixed(record.loss, 4))  "
+        + "acc \(fixed(record.accuracy, 4))  val loss \(fixed(record.validationLoss, 4))  "
+        + "val acc \(fixed(record.validationAccuracy, 4))\(end)")
+  }
+
+  func note(_ text: String) { write((isTerminal ? "\r\u{1B}[K" : "") + text + "\n") }
+
+  private func seconds(_ duration: Duration) -> Double {
+    Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18
+  }
+
+  private func write(_ text: String) {
+    fputs(text, stderr)
+    fflush(stderr)
+  }
+}

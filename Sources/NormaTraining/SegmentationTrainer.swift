@@ -1,0 +1,260 @@
+import NormaData
+import NormaMetrics
+import NormaNN
+import NormaRecords
+import NormaTensor
+
+/// How a segmentation network is trained.
+public struct TrainingOptions: Sendable {
+  public var epochs = 5
+  public var loader: BatchLoader.Configuration
+  public var loss = SegmentationLoss()
+  public var optimizer = OptimizerKind.adam
+  public var learningRate = 1e-3
+  public var momentum: Double?
+  public var weightDecay = 0.0
+  public var schedule = Schedule.constant
+  /// Type of the images and activations; parameters stay float32.
+  public var dtype = DType.float32
+  public var device = Device.cpu
+
+  public init(loader: BatchLoader.Configuration) { self.loader = loader }
+}
+
+/// Where a training stands after a step.
+public struct TrainingProgress: Sendable {
+  /// From 1.
+  public let epoch: Int
+  /// Steps done in this epoch.
+  public let step: Int
+  public let stepsPerEpoch: Int
+  /// Means over the epoch so far.
+  public let loss: Double
+  public let accuracy: Double
+}
+
+/// Trains a network on the slices of one dataset and scores it on those of another.
+public final class SegmentationTrainer {
+  private let model: any Layer
+  private let training: SegmentationDataset
+  private let validation: SegmentationDataset
+  private let options: TrainingOptions
+  /// Height and width that the model takes are multiples of this.
+  private let extentMultiple: Int
+
+  /// Milliseconds of every step so far, and how long each waited for its data.
+  public private(set) var stepMilliseconds: [Double] = []
+  public private(set) var dataWaitMilliseconds: [Double] = []
+  public private(set) var history: [EpochRecord] = []
+
+  /// - Throws: `DataError` or ``TrainingError`` when the options do not fit the data or each other.
+  public init(
+    model: any Layer, extentMultiple: Int, training: SegmentationDataset, validation: SegmentationDataset,
+    options: TrainingOptions
+  ) throws {
+    try Self.validate(options, extentMultiple: extentMultiple, training: training)
+    self.model = model
+    self.extentMultiple = extentMultiple
+    self.training = training
+    self.validation = validation
+    self.options = options
+    try model.to(device: options.device)
+    // The fast layout for 2-d convolutions; outputs follow the weights.
+    try model.to(memoryFormat: .channelsLast)
+  }
+
+  /// Checks what can be checked before any network is made.
+  public static func validate(
+    _ options: TrainingOptions, extentMultiple: Int, training: SegmentationDataset
+  ) throws {
+    try options.loader.validate(for: training)
+    guard options.loader.crop % extentMultiple == 0 else {
+      throw TrainingError(
+        "the network takes crops whose side is a multiple of \(extentMultiple), got \(options.loader.crop); "
+          + "choose \(options.loader.crop / extentMultiple * extentMultiple) or another multiple")
+    }
+    guard options.epochs > 0 else {
+      throw TrainingError("at least one epoch is needed, got \(options.epochs)")
+    }
+    guard options.learningRate > 0, options.learningRate.isFinite else {
+      throw TrainingError("the learning rate must be a number above 0, got \(options.learningRate)")
+    }
+    if let weights = options.loss.classWeights {
+      guard weights.count == training.classes, weights.allSatisfy({ $0 >= 0 && $0.isFinite }) else {
+        throw TrainingError(
+          "\(training.classes) class weights of at least 0 are needed for the \(training.classes) classes, got \(weights)"
+        )
+      }
+    }
+  }
+
+  /// Trains for all epochs.
+  /// - Parameters:
+  ///   - onStep: called after every training step.
+  ///   - onEpoch: called after every epoch's validation.
+  /// - Throws: ``TrainingError`` when the loss is no longer finite; ``history`` and the times stay readable.
+  public func run(
+    onStep: (TrainingProgress) throws -> Void = { _ in }, onEpoch: (EpochRecord) throws -> Void = { _ in }
+  ) throws {
+    let optimizer = try options.optimizer.make(
+      parameters: model.parameters, learningRate: options.learningRate, momentum: options.momentum,
+      weightDecay: options.weightDecay)
+    var loader = try BatchLoader(dataset: training, configuration: options.loader, epoch: 0)
+    for epoch in 1...options.epochs {
+      let summary = try trainEpoch(epoch, loader, optimizer, onStep)
+      if epoch < options.epochs {
+        // The next epoch's first batches are prepared while this one is validated.
+        loader = try BatchLoader(dataset: training, configuration: options.loader, epoch: epoch)
+      }
+      var evaluation = Evaluation(classes: training.classes)
+      let validationSeconds = try seconds { evaluation = try evaluate(keepingProbabilities: false) }
+      let record = EpochRecord(
+        epoch: epoch, loss: summary.loss, accuracy: summary.accuracy, validationLoss: evaluation.loss,
+        validationAccuracy: evaluation.confusion.accuracy,
+        validationDice: (0..<training.classes).map(evaluation.confusion.dice),
+        validationIntersectionOverUnion: (0..<training.classes).map(evaluation.confusion.intersectionOverUnion),
+        learningRate: optimizer.learningRate, seconds: summary.seconds, validationSeconds: validationSeconds,
+        dataWaitSeconds: summary.dataWaitSeconds)
+      history.append(record)
+      try onEpoch(record)
+    }
+  }
+
+  private struct EpochSummary {
+    var loss = 0.0
+    var accuracy = 0.0
+    var seconds = 0.0
+    var dataWaitSeconds = 0.0
+  }
+
+  private func trainEpoch(
+    _ epoch: Int, _ loader: BatchLoader, _ optimizer: any Optimizer, _ onStep: (TrainingProgress) throws -> Void
+  ) throws -> EpochSummary {
+    model.train()
+    var summary = EpochSummary()
+    var samples = 0
+    var step = 0
+    while true {
+      var next: Batch?
+      let wait = try seconds { next = try loader.next() }
+      guard let batch = next else { break }
+      let total = (epoch - 1) * loader.batchCount + step
+      optimizer.learningRate =
+        options.learningRate
+        * options.schedule.factor(
+          step: total, totalSteps: options.epochs * loader.batchCount, stepsPerEpoch: loader.batchCount)
+      var loss = 0.0
+      var accuracy = 0.0
+      let elapsed = try seconds { (loss, accuracy) = try trainStep(batch, optimizer) }
+      guard loss.isFinite else {
+        throw TrainingError(
+          "the loss became \(loss) in epoch \(epoch), step \(step + 1) at learning rate \(optimizer.learningRate); "
+            + "lower the learning rate (--learning-rate) or look for extreme values in the images")
+      }
+      step += 1
+      samples += batch.count
+      summary.loss += loss * Double(batch.count)
+      summary.accuracy += accuracy * Double(batch.count)
+      summary.seconds += wait + elapsed
+      summary.dataWaitSeconds += wait
+      stepMilliseconds.append(elapsed * 1000)
+      dataWaitMilliseconds.append(wait * 1000)
+      try onStep(
+        TrainingProgress(
+          epoch: epoch, step: step, stepsPerEpoch: loader.batchCount, loss: summary.loss / Double(samples),
+          accuracy: summary.accuracy / Double(samples)))
+    }
+    summary.loss /= Double(max(1, samples))
+    summary.accuracy /= Double(max(1, samples))
+    return summary
+  }
+
+  private func trainStep(_ batch: Batch, _ optimizer: any Optimizer) throws -> (loss: Double, accuracy: Double) {
+    let (images, labels, weights) = try tensors(batch)
+    try model.clearGradients()
+    let logits = try model(images)
+    let hasIgnored = batch.labels.contains(SegmentationDataset.ignoredClass)
+    let loss = try options.loss(logits, labels: labels, weights: weights, hasIgnored: hasIgnored)
+    try loss.backward()
+    try optimizer.step()
+    return try withoutGradients {
+      let right = try classes(logits.detached()) .== labels
+      let counted = hasIgnored ? try (labels .!= Int(SegmentationDataset.ignoredClass)).sum().item() : Double(labels.count)
+      return (try loss.item(), try right.sum().item() / max(1, counted))
+    }
+  }
+
+  private func tensors(_ batch: Batch) throws -> (images: Tensor, labels: Tensor, weights: Tensor?) {
+    let shape = [batch.count, batch.height, batch.width]
+    return (
+      try Tensor(batch.images, shape: [batch.count, batch.channels, batch.height, batch.width])
+        .to(device: options.device).to(dtype: options.dtype).contiguous(.channelsLast),
+      try Tensor(batch.labels, shape: shape).to(device: options.device).to(dtype: .int64),
+      try batch.weights.map { try Tensor($0, shape: shape).to(device: options.device) }
+    )
+  }
+
+  /// Class indices [N, H, W] of logits [N, K or 1, H, W].
+  private func classes(_ logits: Tensor) throws -> Tensor {
+    logits.shape[1] == 1
+      ? try (logits.squeezed(1) .> 0.0).to(dtype: .int64) : try logits.argmax(1)
+  }
+
+  // MARK: - Evaluation
+
+  /// What the network does on the validation slices.
+  public struct Evaluation {
+    /// Mean over the slices.
+    public var loss = 0.0
+    public var confusion: ConfusionMatrix
+    /// Per slice: of class 1 [H, W] for two classes, of every class [K, H, W] for more. Empty unless asked for.
+    public var probabilities: [[Float]] = []
+    /// Per slice: the predicted class of every pixel [H, W].
+    public var predictions: [[UInt8]] = []
+
+    init(classes: Int) { confusion = ConfusionMatrix(classes: classes) }
+  }
+
+  /// Scores the network in evaluation mode on whole validation slices, mirrored at the border up to a size
+  /// that it takes.
+  public func evaluate(keepingProbabilities: Bool = true) throws -> Evaluation {
+    model.evaluate()
+    defer { model.train() }
+    var evaluation = Evaluation(classes: validation.classes)
+    let loader = try validation.validationBatches()
+    try withoutGradients {
+      while let batch = try loader.next() {
+        let (images, labels, _) = try tensors(batch)
+        let logits = try predict(images)
+        let loss = try options.loss(
+          logits, labels: labels, weights: nil,
+          hasIgnored: batch.labels.contains(SegmentationDataset.ignoredClass))
+        evaluation.loss += try loss.item() / Double(validation.pages)
+        let predicted = try classes(logits).to(dtype: .uint8).array(of: UInt8.self)
+        evaluation.confusion.add(truth: batch.labels, prediction: predicted)
+        if keepingProbabilities {
+          let probabilities = logits.shape[1] == 1 ? try logits.sigmoid() : try logits.softmax(1)
+          evaluation.probabilities.append(try probabilities.array())
+          evaluation.predictions.append(predicted)
+        }
+      }
+    }
+    return evaluation
+  }
+
+  private func predict(_ images: Tensor) throws -> Tensor {
+    let (height, width) = (images.shape[2], images.shape[3])
+    func missing(_ extent: Int) -> Int { (extentMultiple - extent % extentMultiple) % extentMultiple }
+    let (below, right) = (missing(height), missing(width))
+    let padded = below + right == 0 ? images : try images.paddedByReflection([0, right, 0, below])
+    let logits = try model(padded)
+    let whole = try logits.sliced(0..<height, dimension: 2).sliced(0..<width, dimension: 3)
+    return try whole.to(dtype: .float32)
+  }
+}
+
+/// The seconds that the body takes.
+private func seconds(_ body: () throws -> Void) rethrows -> Double {
+  let elapsed = try ContinuousClock().measure(body)
+  return Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
+}
