@@ -66,6 +66,8 @@ let package = Package(
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"]),
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
+    .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
+    .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx20

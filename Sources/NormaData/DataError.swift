@@ -4,8 +4,6 @@
 public struct DataError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The kind of mistake, for programs that react to one of them.
   public enum Kind: String, Sendable {
-    /// The stack has no pages or no pixels.
-    case emptyStack
     /// Images and labels have different numbers of pages.
     case pageCount
     /// Images and labels have different heights or widths.

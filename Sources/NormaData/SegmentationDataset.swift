@@ -114,12 +114,6 @@ public struct SegmentationDataset: Sendable {
   }
 
   private static func checkShapes(images: ImageStack, labels: ImageStack) throws {
-    guard images.pages > 0, images.channels > 0, images.height > 0, images.width > 0 else {
-      throw DataError(
-        .emptyStack,
-        "Expected at least one page with pixels, received \(images.pages) pages of \(images.channels) "
-          + "channels, \(images.height)×\(images.width); check the image file.")
-    }
     guard images.pages == labels.pages else {
       throw DataError(
         .pageCount,

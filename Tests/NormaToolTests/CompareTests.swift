@@ -1,0 +1,119 @@
+import Foundation
+import NormaFormats
+import NormaRecords
+import NormaReport
+import Testing
+
+/// Options that make a run small.
+private let small = [
+  "--width", "2", "--crop", "32", "--epochs", "2", "--samples-per-epoch", "6", "--dropout", "0.1", "--threads", "1",
+]
+private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-slices", "4", "--val-slices", "2"]
+
+@Suite struct CompareTests {
+  @Test func leavesWhatItPromises() throws {
+    let folder = try TemporaryFolder()
+    let outcome = try Tool.run(
+      ["compare", "--norms", "none,batch,group:2,switchable", "--output", folder.path("run")] + smallSynthetic)
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    #expect(outcome.output.contains("synthetic"))
+    for norm in ["none", "batch", "group:2", "switchable"] {
+      #expect(outcome.output.split(separator: "\n").contains { $0.hasPrefix(norm) })
+      let file = norm.replacing(":", with: "-")
+      let csv = try String(contentsOfFile: folder.path("run/history-\(file).csv"), encoding: .utf8)
+      let lines = csv.split(separator: "\n")
+      #expect(lines[0] == "epoch,acc,loss,val_acc,val_loss,seconds")
+      #expect(lines.count == 3)
+      let predictions = try TIFF.read(folder.path("run/predictions-\(file).tif"))
+      #expect(predictions.pages == 2)
+      #expect(predictions.channels == 1)
+      #expect(predictions.height == 48 && predictions.width == 48)
+      #expect(predictions.values.allSatisfy { (0...1).contains($0) })
+      #expect(FileManager.default.fileExists(atPath: folder.path("run/weights-\(file).safetensors")))
+      for slice in 2..<4 {
+        let overlay = try PNG.read(folder.path("run/overlays/\(file)-slice-\(slice).png"))
+        #expect(overlay.channels == 3)
+      }
+    }
+    let record = try ResultsFile.record(
+      fromText: String(contentsOfFile: folder.path("run/results.json"), encoding: .utf8))
+    #expect(record.norms.map(\.norm) == ["none", "batch", "group:2", "switchable"])
+    #expect(record.data.isSynthetic)
+    #expect(record.configuration["crop"] == "32")
+    for norm in record.norms {
+      #expect(norm.history.count == 2)
+      #expect(norm.stepMilliseconds.count == 12)
+      #expect(norm.peakTensorBytes > 100_000)
+      #expect(norm.failure == nil)
+      #expect(norm.history.allSatisfy { (0...1).contains($0.validationAccuracy) && $0.validationLoss > 0 })
+    }
+    #expect(record.norms[3].mixes.count == 22)
+    #expect(record.norms[0].mixes.isEmpty)
+  }
+
+  @Test func sameSeedSameNumbers() throws {
+    let folder = try TemporaryFolder()
+    func histories(_ name: String, seed: String) throws -> [[Double]] {
+      let outcome = try Tool.run(
+        ["compare", "--norms", "batch", "--augment", "full", "--seed", seed, "--output", folder.path(name)]
+          + smallSynthetic)
+      #expect(outcome.status == 0, "\(outcome.errors)")
+      let record = try ResultsFile.record(
+        fromText: String(contentsOfFile: folder.path("\(name)/results.json"), encoding: .utf8))
+      return record.norms[0].history.map { [$0.loss, $0.accuracy, $0.validationLoss, $0.validationAccuracy] }
+    }
+    let first = try histories("a", seed: "7")
+    #expect(try histories("b", seed: "7") == first)
+    #expect(try histories("c", seed: "8") != first)
+  }
+
+  @Test func readsFilesOfThreeClassesWithAnIgnoreValue() throws {
+    let folder = try TemporaryFolder()
+    let images = try folder.writeStack("images.tif", format: .uint16) { page, y, x in
+      Float((x * 1000 + page * 37 + y) % 65536)
+    }
+    let labels = try folder.writeStack("labels.tif") { _, y, x in y < 3 ? 9 : (x < 16 ? 1 : (x < 32 ? 2 : 5)) }
+    let outcome = try Tool.run(
+      ["train", "--norm", "switchable", "--images", images, "--labels", labels, "--ignore-label", "9", "--loss",
+        "cross-entropy+dice", "--class-weights", "balanced", "--border-weights", "--val-slices", "1", "--dtype", "bfloat16",
+        "--schedule", "one-cycle", "--optimizer", "nesterov", "--json", "--output", folder.path("run")] + small)
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    let record = try ResultsFile.record(fromText: outcome.output)
+    #expect(record.data.classes == 3)
+    #expect(record.norms[0].history.last?.validationDice.count == 3)
+    #expect(try TIFF.read(folder.path("run/predictions-switchable.tif")).channels == 3)
+  }
+
+  @Test func aConstantPredictionIsNamed() throws {
+    let folder = try TemporaryFolder()
+    // Labels that say nothing about the images, most of one class.
+    let images = try folder.writeStack("images.tif") { _, _, _ in 100 }
+    let labels = try folder.writeStack("labels.tif") { _, y, x in x % 16 == 0 && y % 16 == 0 ? 0 : 255 }
+    let outcome = try Tool.run([
+      "compare", "--norms", "batch", "--images", images, "--labels", labels, "--val-slices", "1", "--width", "2",
+      "--crop", "32", "--epochs", "1", "--samples-per-epoch", "60", "--learning-rate", "0.01", "--head", "plain",
+      "--dropout", "0", "--output", folder.path("run"),
+    ])
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    #expect(outcome.output.contains("batch has collapsed: it predicts class 1"))
+  }
+
+  @Test func aDivergedRunStopsAndKeepsWhatItWrote() throws {
+    let folder = try TemporaryFolder()
+    let outcome = try Tool.run(
+      ["compare", "--norms", "none", "--optimizer", "sgd", "--learning-rate", "1e30", "--output", folder.path("run")]
+        + smallSynthetic)
+    #expect(outcome.status == 1)
+    #expect(outcome.errors.contains("the loss became"))
+    let record = try ResultsFile.record(
+      fromText: String(contentsOfFile: folder.path("run/results.json"), encoding: .utf8))
+    #expect(record.norms[0].failure?.contains("learning rate") == true)
+  }
+
+  @Test func describeListsTheLoggedTotals() throws {
+    let outcome = try Tool.run(["describe", "unet", "--norm", "switchable", "--width", "64", "--as-logged", "--size", "32"])
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    #expect(outcome.output.contains("Total parameters: 31,060,995"))
+    #expect(outcome.output.contains("Non-trainable parameters: 13,568"))
+  }
+}
