@@ -28,6 +28,7 @@ let package = Package(
         .define("AT_PER_OPERATOR_HEADERS"),
         .unsafeFlags([
           "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include",
+          "-isystem", "\(Context.packageDirectory)/.libtorch-abi",
         ]),
       ],
       linkerSettings: [

@@ -1,6 +1,11 @@
+// Written by `make setup` where this libtorch uses an older C++ library interface.
+#if __has_include(<libtorch_abi.h>)
+#include <libtorch_abi.h>
+#endif
+
 #if !__has_include(<ATen/core/ivalue.h>)
 #error "libtorch was not found. Run `make setup` (it finds or fetches libtorch), or set LIBTORCH to the folder that holds its include/ and lib/ and run `make setup` again."
-#endif
+#else
 
 #include <ATen/core/ivalue.h>
 
@@ -615,3 +620,5 @@ void ct_memory_trim(void) {
 }
 
 } // extern "C"
+
+#endif // libtorch was found

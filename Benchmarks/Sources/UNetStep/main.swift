@@ -4,6 +4,7 @@ import NormaModels
 import NormaNN
 import NormaNormalization
 import NormaTensor
+import NormaTraining
 
 let arguments = CommandLine.arguments.dropFirst().map { $0 }
 func number(_ index: Int, _ fallback: Int) -> Int {
@@ -15,6 +16,7 @@ let norms = arguments.count > 4 ? Array(arguments[4...]) : ["none", "batch", "gr
 struct Case {
   let name: String
   let model: UNet
+  let optimizer: any Optimizer
   var times: [Double] = []
 }
 let images = try Tensor.normal([batch, 1, extent, extent]).contiguous(.channelsLast)
@@ -27,7 +29,7 @@ var cases = try norms.map { name in
   options.head = .plain
   let model = try UNet(options, generator: Generator(seed: 0))
   try model.to(memoryFormat: .channelsLast)
-  return Case(name: name, model: model)
+  return Case(name: name, model: model, optimizer: try OptimizerKind.adam.make(parameters: model.parameters, learningRate: 1e-3))
 }
 for step in 0..<steps + 2 {
   for index in cases.indices {
@@ -36,6 +38,7 @@ for step in 0..<steps + 2 {
       try model.clearGradients()
       let loss = try model(images).binaryCrossEntropy(target: targets)
       try loss.backward()
+      try cases[index].optimizer.step()
     }
     if step >= 2 { cases[index].times.append(Double(elapsed.components.attoseconds) / 1e15) }
   }
