@@ -67,6 +67,7 @@ let package = Package(
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"]),
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
+    .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
     .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
     .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats"]),
   ],

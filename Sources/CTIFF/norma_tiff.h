@@ -10,9 +10,10 @@
 #include <stdio.h>
 #include <tiffio.h>
 
-/// The first error of an operation, with the errno that came with it (0 if none).
+/// The first error and the first warning of an operation, with the errno of the error (0 if none).
 typedef struct norma_tiff_message {
   char text[512];
+  char warning[512];
   int code;
 } norma_tiff_message;
 
@@ -22,6 +23,18 @@ static inline void norma_tiff_store(norma_tiff_message *message, const char *for
   if (message == NULL || message->text[0] != 0) return;
   vsnprintf(message->text, sizeof(message->text), format, arguments);
   message->code = code;
+}
+
+static inline void norma_tiff_warn(norma_tiff_message *message, const char *format, va_list arguments) {
+  if (message == NULL || message->warning[0] != 0) return;
+  vsnprintf(message->warning, sizeof(message->warning), format, arguments);
+}
+
+static inline void norma_tiff_clear(norma_tiff_message *message) {
+  message->text[0] = 0;
+  message->warning[0] = 0;
+  message->code = 0;
+  errno = 0;
 }
 
 #if TIFFLIB_VERSION >= 20221213 && !defined(NORMA_TIFF_OLD_HANDLERS)
@@ -37,19 +50,13 @@ static inline int norma_tiff_on_error(TIFF *tiff, void *message, const char *mod
 static inline int norma_tiff_on_warning(TIFF *tiff, void *message, const char *module, const char *format,
                                         va_list arguments) {
   (void)tiff;
-  (void)message;
   (void)module;
-  (void)format;
-  (void)arguments;
+  norma_tiff_warn((norma_tiff_message *)message, format, arguments);
   return 1;
 }
 
 /// Forgets the last error; call it before each operation.
-static inline void norma_tiff_begin(norma_tiff_message *message) {
-  message->text[0] = 0;
-  message->code = 0;
-  errno = 0;
-}
+static inline void norma_tiff_begin(norma_tiff_message *message) { norma_tiff_clear(message); }
 
 /// Opens a descriptor; on NULL the descriptor is still the caller's. `message` must outlive the handle.
 static inline TIFF *norma_tiff_open(int descriptor, const char *name, const char *mode, int64_t largest,
@@ -59,7 +66,7 @@ static inline TIFF *norma_tiff_open(int descriptor, const char *name, const char
   if (options == NULL) return NULL;
   if (largest > 0) TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)largest);
   TIFFOpenOptionsSetErrorHandlerExtR(options, norma_tiff_on_error, message);
-  TIFFOpenOptionsSetWarningHandlerExtR(options, norma_tiff_on_warning, NULL);
+  TIFFOpenOptionsSetWarningHandlerExtR(options, norma_tiff_on_warning, message);
   TIFF *tiff = TIFFFdOpenExt(descriptor, name, mode, options);
   TIFFOpenOptionsFree(options);
   return tiff;
@@ -75,13 +82,16 @@ static inline void norma_tiff_on_error(const char *module, const char *format, v
   norma_tiff_store(norma_tiff_current, format, arguments);
 }
 
+static inline void norma_tiff_on_warning(const char *module, const char *format, va_list arguments) {
+  (void)module;
+  norma_tiff_warn(norma_tiff_current, format, arguments);
+}
+
 static inline void norma_tiff_begin(norma_tiff_message *message) {
-  message->text[0] = 0;
-  message->code = 0;
   norma_tiff_current = message;
   TIFFSetErrorHandler(norma_tiff_on_error);
-  TIFFSetWarningHandler(NULL);
-  errno = 0;
+  TIFFSetWarningHandler(norma_tiff_on_warning);
+  norma_tiff_clear(message);
 }
 
 static inline TIFF *norma_tiff_open(int descriptor, const char *name, const char *mode, int64_t largest,
@@ -94,6 +104,8 @@ static inline TIFF *norma_tiff_open(int descriptor, const char *name, const char
 #endif
 
 static inline const char *norma_tiff_text(const norma_tiff_message *message) { return message->text; }
+
+static inline const char *norma_tiff_warning(const norma_tiff_message *message) { return message->warning; }
 
 static inline int norma_tiff_get_u16(TIFF *tiff, uint32_t tag, uint16_t *value) {
   return TIFFGetFieldDefaulted(tiff, tag, value);

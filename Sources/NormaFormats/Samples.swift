@@ -119,22 +119,27 @@ func gather(
         let line = page + (channel * height + y) * width
         let place =
           target + (y - rows.lowerBound) * width * channels.count + (channel - channels.lowerBound)
-        for x in 0..<width { place[x &* channels.count] = value(line[x]) }
+        if channels.count == 1 {
+          for x in 0..<width { place[x] = value(line[x]) }
+        } else {
+          for x in 0..<width { place[x &* channels.count] = value(line[x]) }
+        }
       }
     }
   }
 
-  var isNumber = true
+  var strangers: UInt32 = 0
   @inline(__always)
   func integers<T: FixedWidthInteger>(_ type: T.Type) {
     let low = Double(T.min)
     let high = Double(T.max)
+    // In a sum with 1.5 × 2^52 the lowest bits hold the value, rounded to nearest, in two's complement. Unlike
+    // rounding and converting, which may trap, this is done for many values at once.
+    let shift = 0x1.8p52
     store { (value: Float) -> T in
-      if value.isNaN {
-        isNumber = false
-        return 0
-      }
-      return T(min(max(Double(value), low), high).rounded(.toNearestOrEven))
+      strangers |= value.isNaN ? 1 : 0
+      let cut = min(max(Double(value), low), high)
+      return T(truncatingIfNeeded: (cut + shift).bitPattern)
     }
   }
 
@@ -148,5 +153,5 @@ func gather(
   case .float32: store { $0 }
   case .float64: store { Double($0) }
   }
-  return isNumber
+  return strangers == 0
 }

@@ -115,7 +115,12 @@ final class TIFFHandle {
   }
 
   /// Decodes a strip or tile of exactly `count` bytes.
-  func decode(block index: Int, into target: UnsafeMutableRawPointer, count: Int) throws(TIFFFailure) {
+  ///
+  /// With `warningsAreErrors` a warning is thrown as well: some codecs fill up what they cannot decode, and only
+  /// warn.
+  func decode(
+    block index: Int, into target: UnsafeMutableRawPointer, count: Int, warningsAreErrors: Bool
+  ) throws(TIFFFailure) {
     norma_tiff_begin(message)
     let done =
       isTiled
@@ -124,7 +129,10 @@ final class TIFFHandle {
     if done >= 0, done != count {
       throw TIFFFailure("\(done) of \(count) bytes could be decoded")
     }
-    try check(done == count)
+    try check(done == count && norma_tiff_text(message).pointee == 0)
+    if warningsAreErrors, norma_tiff_warning(message).pointee != 0 {
+      throw TIFFFailure("libtiff: \(String(cString: norma_tiff_warning(message)))")
+    }
   }
 
   // MARK: Writing

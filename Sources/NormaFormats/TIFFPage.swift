@@ -45,6 +45,15 @@ struct TIFFPage: Equatable {
       && format == other.format
   }
 
+  /// Whether the codec makes up pixels in place of damaged data.
+  var fillsGaps: Bool {
+    let codecs = [
+      COMPRESSION_CCITTRLE, COMPRESSION_CCITTRLEW, COMPRESSION_CCITTFAX3, COMPRESSION_CCITTFAX4,
+      COMPRESSION_JPEG, COMPRESSION_OJPEG,
+    ]
+    return codecs.contains { Int($0) == compression }
+  }
+
   /// Bytes that one stored byte can decode to at the most.
   var largestExpansion: Int {
     switch compression {

@@ -94,7 +94,8 @@ public final class TIFFReader {
 
   /// Reads one page; throws `FormatError` where `index` is not in 0..<pageCount or the page cannot be decoded.
   public func readPage(_ index: Int) throws -> ImageStack {
-    try readPages(index..<index + 1)
+    // index + 1 has no value for the largest integer.
+    try readPages(index < pageCount ? index..<index + 1 : index..<index)
   }
 
   /// Reads a range of pages; throws `FormatError` where it is empty, not in 0..<pageCount or cannot be decoded.
@@ -141,7 +142,7 @@ public final class TIFFReader {
     for index in 0..<page.blockCount {
       let bytes = page.bytes(ofBlock: index)
       let raw = scratch.reserve(bytes)
-      try handle.decode(block: index, into: raw, count: bytes)
+      try handle.decode(block: index, into: raw, count: bytes, warningsAreErrors: page.fillsGaps)
       let column = index % page.blocksAcross
       let row = index / page.blocksAcross % page.blocksDown
       var block = Block(

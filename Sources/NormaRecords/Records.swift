@@ -97,6 +97,11 @@ public struct NormRecord: Codable, Sendable, Equatable {
 
   public var trainingSeconds: Double { history.reduce(0) { $0 + $1.seconds } }
 
+  /// The share of the training time that was spent waiting for samples, or nil without an epoch.
+  public var dataWaitShare: Double? {
+    trainingSeconds > 0 ? history.reduce(0) { $0 + $1.dataWaitSeconds } / trainingSeconds : nil
+  }
+
   /// Median of the step times, or nil without steps.
   public var medianStepMilliseconds: Double? {
     let sorted = stepMilliseconds.sorted()

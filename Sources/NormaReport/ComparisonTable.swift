@@ -5,7 +5,7 @@ public enum ComparisonTable {
   public static func text(_ record: ComparisonRecord) -> String {
     let batch = record.norms.first { $0.norm == "batch" }?.medianStepMilliseconds
     let header = [
-      "norm", "parameters", "time", "ms/step", "× batch", "best val loss (epoch)", "last val acc", "peak tensors",
+      "norm", "parameters", "time", "ms/step", "× batch", "data wait", "best val loss (epoch)", "last val acc", "peak tensors",
       "peak process",
     ]
     let rows = record.norms.map { norm -> [String] in
@@ -14,7 +14,7 @@ public enum ComparisonTable {
       let best = norm.bestEpoch.map { "\(fixed($0.validationLoss, 4)) (\($0.epoch))" } ?? "–"
       return [
         norm.norm, grouped(norm.totalParameters), clock(norm.trainingSeconds), fixed(step, 1), fixed(ratio, 2),
-        best, fixed(norm.history.last?.validationAccuracy, 4), bytes(norm.peakTensorBytes),
+        norm.dataWaitShare.map { "\(fixed(100 * $0, 1)) %" } ?? "–", best, fixed(norm.history.last?.validationAccuracy, 4), bytes(norm.peakTensorBytes),
         bytes(norm.peakProcessBytes),
       ]
     }
@@ -35,11 +35,6 @@ public enum ComparisonTable {
           "\(norm.norm) has collapsed: it predicts class \(constant) for every validation pixel. A ReLU in front of the "
             + "last convolution can die and leave only its bias; try --head plain, another --seed or a lower --learning-rate."
         )
-      }
-      let waited = norm.history.reduce(0) { $0 + $1.dataWaitSeconds }
-      if norm.trainingSeconds > 0, waited / norm.trainingSeconds > 0.02 {
-        lines.append(
-          "\(norm.norm) waited for data \(fixed(100 * waited / norm.trainingSeconds, 1)) % of the training time.")
       }
     }
     if record.norms.count > 1 {

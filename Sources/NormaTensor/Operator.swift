@@ -69,6 +69,23 @@ public struct Operator: @unchecked Sendable {
     }
   }
 
+  /// Calls the operator with two tensors: the shortest way, for arithmetic.
+  func callAsFunction(_ a: Tensor, _ b: Tensor) throws -> Tensor {
+    guard let entry else { throw TensorError(operation: name, message: failure) }
+    return try withExtendedLifetime((a, b)) {
+      var values = (
+        CTValue(tag: Int32(CTTagTensor), count: 0, bits: UInt64(UInt(bitPattern: a.handle))),
+        CTValue(tag: Int32(CTTagTensor), count: 0, bits: UInt64(UInt(bitPattern: b.handle)))
+      )
+      var results: UnsafePointer<CTValue>?
+      let count = withUnsafePointer(to: &values) {
+        $0.withMemoryRebound(to: CTValue.self, capacity: 2) { ct_call(entry, $0, 2, &results) }
+      }
+      guard count == 1, let results, results[0].tag == CTTagTensor else { throw TensorError.last(name) }
+      return Tensor(owning: CTTensor(bitPattern: UInt(results[0].bits))!)
+    }
+  }
+
   /// Calls the operator and returns all tensors of its results; nil stands for an undefined one.
   public func all(_ arguments: OperatorArgument...) throws -> [Tensor?] {
     try withResults(arguments) { results in

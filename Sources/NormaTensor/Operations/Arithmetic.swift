@@ -8,10 +8,10 @@ extension Float: TensorScalar { public var argument: OperatorArgument { .double(
 
 // Shapes broadcast as in NumPy: aligned at the last dimension, an extent of 1 is repeated.
 extension Tensor {
-  public static func + (a: Tensor, b: Tensor) throws -> Tensor { try Op.add(.tensor(a), .tensor(b)) }
-  public static func - (a: Tensor, b: Tensor) throws -> Tensor { try Op.subtract(.tensor(a), .tensor(b)) }
-  public static func * (a: Tensor, b: Tensor) throws -> Tensor { try Op.multiply(.tensor(a), .tensor(b)) }
-  public static func / (a: Tensor, b: Tensor) throws -> Tensor { try Op.divide(.tensor(a), .tensor(b)) }
+  public static func + (a: Tensor, b: Tensor) throws -> Tensor { try Op.add(a, b) }
+  public static func - (a: Tensor, b: Tensor) throws -> Tensor { try Op.subtract(a, b) }
+  public static func * (a: Tensor, b: Tensor) throws -> Tensor { try Op.multiply(a, b) }
+  public static func / (a: Tensor, b: Tensor) throws -> Tensor { try Op.divide(a, b) }
 
   public static func + (a: Tensor, b: some TensorScalar) throws -> Tensor {
     try Op.addScalar(.tensor(a), b.argument)
