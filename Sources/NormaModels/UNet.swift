@@ -108,7 +108,8 @@ public final class UNet: Module, Layer {
     let step = options.extentMultiple
     guard shape.count == 4, shape[1] == options.inputChannels, shape[2] % step == 0, shape[3] % step == 0 else {
       throw UNetError(
-        description: "the U-Net expected [N, \(options.inputChannels), H, W] with H and W divisible by \(step), got \(shape)"
+        description:
+          "the U-Net expected [N, \(options.inputChannels), H, W] with H and W divisible by \(step), got \(shape)"
       )
     }
     var x = input

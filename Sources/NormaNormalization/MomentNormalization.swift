@@ -55,7 +55,8 @@ struct MomentNormalization {
           guard let g = pass.gradients[0] else { return pass.needed.map { _ in nil } }
           let all = try forward.backward(g, x: pass.saved[0])
           let given = optionals.map { $0 != nil }
-          return [all.x] + zip(given, [all.weight, all.bias, all.meanLogits, all.varianceLogits])
+          return [all.x]
+            + zip(given, [all.weight, all.bias, all.meanLogits, all.varianceLogits])
             .compactMap { $0 ? .some($1) : nil }
         }
       )

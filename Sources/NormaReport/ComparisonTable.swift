@@ -5,7 +5,8 @@ public enum ComparisonTable {
   public static func text(_ record: ComparisonRecord) -> String {
     let batch = record.norms.first { $0.norm == "batch" }?.medianStepMilliseconds
     let header = [
-      "norm", "parameters", "time", "ms/step", "× batch", "data wait", "best val loss (epoch)", "last val acc", "peak tensors",
+      "norm", "parameters", "time", "ms/step", "× batch", "data wait", "best val loss (epoch)", "last val acc",
+      "peak tensors",
       "peak process",
     ]
     let rows = record.norms.map { norm -> [String] in
@@ -14,7 +15,8 @@ public enum ComparisonTable {
       let best = norm.bestEpoch.map { "\(fixed($0.validationLoss, 4)) (\($0.epoch))" } ?? "–"
       return [
         norm.norm, grouped(norm.totalParameters), clock(norm.trainingSeconds), fixed(step, 1), fixed(ratio, 2),
-        norm.dataWaitShare.map { "\(fixed(100 * $0, 1)) %" } ?? "–", best, fixed(norm.history.last?.validationAccuracy, 4), bytes(norm.peakTensorBytes),
+        norm.dataWaitShare.map { "\(fixed(100 * $0, 1)) %" } ?? "–", best,
+        fixed(norm.history.last?.validationAccuracy, 4), bytes(norm.peakTensorBytes),
         bytes(norm.peakProcessBytes),
       ]
     }

@@ -22,7 +22,9 @@ public enum OperatorArgument {
 
   static func optional(_ tensor: Tensor?) -> OperatorArgument { tensor.map(OperatorArgument.tensor) ?? .none }
   static func optional(_ value: Double?) -> OperatorArgument { value.map(OperatorArgument.double) ?? .none }
-  static func optional(_ generator: Generator?) -> OperatorArgument { generator.map(OperatorArgument.generator) ?? .none }
+  static func optional(_ generator: Generator?) -> OperatorArgument {
+    generator.map(OperatorArgument.generator) ?? .none
+  }
 }
 
 extension OperatorArgument: ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral, ExpressibleByBooleanLiteral,

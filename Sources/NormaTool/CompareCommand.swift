@@ -14,7 +14,8 @@ struct CompareCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Normalizations, separated by commas: none, batch, group, group:G, switchable, instance, layer.",
+      "Normalizations, separated by commas: none, batch, group, group:G, switchable, instance, layer. "
+        + "(default: batch,group,switchable)",
       valueName: "names"),
     transform: CompareCommand.parseNorms)
   var norms: [Normalization] = [.batch, .group(groups: nil), .switchable]

@@ -179,7 +179,8 @@ public final class SegmentationTrainer {
     try optimizer.step()
     return try withoutGradients {
       let right = try classes(logits.detached()) .== labels
-      let counted = hasIgnored ? try (labels .!= Int(SegmentationDataset.ignoredClass)).sum().item() : Double(labels.count)
+      let counted =
+        hasIgnored ? try (labels .!= Int(SegmentationDataset.ignoredClass)).sum().item() : Double(labels.count)
       return (try loss.item(), try right.sum().item() / max(1, counted))
     }
   }

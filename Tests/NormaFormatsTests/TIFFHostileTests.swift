@@ -16,8 +16,7 @@ import Testing
 
   init() throws { folder = try Folder() }
 
-  func failureOfReading(_ bytes: [UInt8], sourceLocation: SourceLocation = #_sourceLocation) throws -> String
-  {
+  func failureOfReading(_ bytes: [UInt8], sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
     let path = try folder.write(bytes, "a.tif")
     let text = failure({ try TIFF.read(path) }, sourceLocation: sourceLocation)
     #expect(text.hasPrefix("cannot read images '\(path)': "), sourceLocation: sourceLocation)

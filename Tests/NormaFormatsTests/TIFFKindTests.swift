@@ -15,8 +15,7 @@ import Testing
   @Test(arguments: [false, true], [false, true])
   func byteOrders(bigEndian: Bool, big: Bool) throws {
     let order = TIFFBuilder(isBigEndian: bigEndian)
-    func check(_ bits: Int, _ kind: UInt64, _ data: [UInt8], _ format: SampleFormat, _ values: [Float]) throws
-    {
+    func check(_ bits: Int, _ kind: UInt64, _ data: [UInt8], _ format: SampleFormat, _ values: [Float]) throws {
       let tags = TIFFBuilder.tags(
         width: 3, height: 1, bits: bits, more: [Tag(number: 339, size: 2, values: [kind])])
       let stack = try read(TIFFBuilder.file(tags, [data], bigEndian: bigEndian, big: big))

@@ -74,9 +74,12 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     }
     let labels = try folder.writeStack("labels.tif") { _, y, x in y < 3 ? 9 : (x < 16 ? 1 : (x < 32 ? 2 : 5)) }
     let outcome = try Tool.run(
-      ["train", "--norm", "switchable", "--images", images, "--labels", labels, "--ignore-label", "9", "--loss",
-        "cross-entropy+dice", "--class-weights", "balanced", "--border-weights", "--val-slices", "1", "--dtype", "bfloat16",
-        "--schedule", "one-cycle", "--optimizer", "nesterov", "--json", "--output", folder.path("run")] + small)
+      [
+        "train", "--norm", "switchable", "--images", images, "--labels", labels, "--ignore-label", "9", "--loss",
+        "cross-entropy+dice", "--class-weights", "balanced", "--border-weights", "--val-slices", "1", "--dtype",
+        "bfloat16",
+        "--schedule", "one-cycle", "--optimizer", "nesterov", "--json", "--output", folder.path("run"),
+      ] + small)
     #expect(outcome.status == 0, "\(outcome.errors)")
     let record = try ResultsFile.record(fromText: outcome.output)
     #expect(record.data.classes == 3)
@@ -111,7 +114,9 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
   }
 
   @Test func describeListsTheLoggedTotals() throws {
-    let outcome = try Tool.run(["describe", "unet", "--norm", "switchable", "--width", "64", "--as-logged", "--size", "32"])
+    let outcome = try Tool.run([
+      "describe", "unet", "--norm", "switchable", "--width", "64", "--as-logged", "--size", "32",
+    ])
     #expect(outcome.status == 0, "\(outcome.errors)")
     #expect(outcome.output.contains("Total parameters: 31,060,995"))
     #expect(outcome.output.contains("Non-trainable parameters: 13,568"))

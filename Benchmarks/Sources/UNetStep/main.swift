@@ -29,7 +29,8 @@ var cases = try norms.map { name in
   options.head = .plain
   let model = try UNet(options, generator: Generator(seed: 0))
   try model.to(memoryFormat: .channelsLast)
-  return Case(name: name, model: model, optimizer: try OptimizerKind.adam.make(parameters: model.parameters, learningRate: 1e-3))
+  return Case(
+    name: name, model: model, optimizer: try OptimizerKind.adam.make(parameters: model.parameters, learningRate: 1e-3))
 }
 for step in 0..<steps + 2 {
   for index in cases.indices {

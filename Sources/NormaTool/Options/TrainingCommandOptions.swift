@@ -31,7 +31,7 @@ struct TrainingCommandOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "One weight per class in ascending order of label values, or balanced.", valueName: "list"),
+      "One weight per class in ascending order of label values, or balanced. (default: equal)", valueName: "list"),
     transform: ClassWeights.init(parsing:))
   var classWeights = ClassWeights.equal
 
@@ -54,7 +54,7 @@ struct TrainingCommandOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "\(Schedule.knownNames.joined(separator: ", ")).", valueName: "name"),
+      "\(Schedule.knownNames.joined(separator: ", ")). (default: constant)", valueName: "name"),
     transform: Schedule.init(parsing:))
   var schedule = Schedule.constant
 
