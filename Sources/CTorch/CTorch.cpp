@@ -441,8 +441,17 @@ int ct_call(CTOperator op_handle, const CTValue *arguments, int count, const CTV
     }
     op.handle.callBoxed(stack);
     last_results.clear();
-    for (auto &value : stack) {
-      append_results(std::move(value), last_results);
+    try {
+      for (auto &value : stack) {
+        append_results(std::move(value), last_results);
+      }
+    } catch (...) {
+      for (const auto &result : last_results) {
+        if (result.tag == CTTagTensor) {
+          ct_tensor_release(reinterpret_cast<CTTensor>(result.bits));
+        }
+      }
+      throw;
     }
     stack.clear();
     spare_stack = std::move(stack);

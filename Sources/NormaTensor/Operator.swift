@@ -64,6 +64,7 @@ public struct Operator: @unchecked Sendable {
   public func callAsFunction(_ arguments: OperatorArgument...) throws -> Tensor {
     try withResults(arguments) { results in
       guard let first = results.first, first.tag == CTTagTensor else {
+        for other in results { release(other) }
         throw TensorError(operation: name, message: "the operator returned no tensor")
       }
       for other in results.dropFirst() { release(other) }

@@ -29,7 +29,7 @@ struct Experiment {
     let started = Date()
     let device = try training.resolvedDevice()
     if let threads = training.threads { Runtime.threads = threads }
-    let loaded = try data.load(crop: training.crop, seed: training.seed)
+    let loaded = try data.load(crop: training.crop)
     let options = try training.options(training: loaded.training)
     // Everything that can be wrong is found before anything is written or trained.
     let multiple = network.options(.none).extentMultiple
@@ -155,6 +155,7 @@ struct Experiment {
       all["labels"] = labels
     } else {
       all["synthetic-size"] = "\(data.syntheticSize ?? training.crop)"
+      all["synthetic-seed"] = "\(data.syntheticSeed)"
       all["synthetic-slices"] = "\(data.syntheticSlices)"
     }
     return all

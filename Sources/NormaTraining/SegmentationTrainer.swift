@@ -36,6 +36,7 @@ public struct TrainingProgress: Sendable {
 /// Trains a network on the slices of one dataset and scores it on those of another.
 public final class SegmentationTrainer {
   private let model: any Layer
+  private let parameters: [Parameter]
   private let training: SegmentationDataset
   private let validation: SegmentationDataset
   private let options: TrainingOptions
@@ -61,6 +62,7 @@ public final class SegmentationTrainer {
     try model.to(device: options.device)
     // The fast layout for 2-d convolutions; outputs follow the weights.
     try model.to(memoryFormat: .channelsLast)
+    parameters = model.parameters
   }
 
   /// Checks what can be checked before any network is made.
@@ -97,7 +99,7 @@ public final class SegmentationTrainer {
     onStep: (TrainingProgress) throws -> Void = { _ in }, onEpoch: (EpochRecord) throws -> Void = { _ in }
   ) throws {
     let optimizer = try options.optimizer.make(
-      parameters: model.parameters, learningRate: options.learningRate, momentum: options.momentum,
+      parameters: parameters, learningRate: options.learningRate, momentum: options.momentum,
       weightDecay: options.weightDecay)
     var loader = try BatchLoader(dataset: training, configuration: options.loader, epoch: 0)
     for epoch in 1...options.epochs {
@@ -171,7 +173,7 @@ public final class SegmentationTrainer {
 
   private func trainStep(_ batch: Batch, _ optimizer: any Optimizer) throws -> (loss: Double, accuracy: Double) {
     let (images, labels, weights) = try tensors(batch)
-    try model.clearGradients()
+    for parameter in parameters { try parameter.value.setGradient(nil) }
     let logits = try model(images)
     let hasIgnored = batch.labels.contains(SegmentationDataset.ignoredClass)
     let loss = try options.loss(logits, labels: labels, weights: weights, hasIgnored: hasIgnored)

@@ -23,6 +23,8 @@ enum Tool {
     let process = Process()
     process.executableURL = path
     process.arguments = arguments
+    // Several runs share the machine.
+    process.environment = ProcessInfo.processInfo.environment.merging(["OMP_NUM_THREADS": "1"]) { $1 }
     if let folder { process.currentDirectoryURL = folder }
     // Files, not pipes: nothing can block on a full one.
     let scratch = try TemporaryFolder()

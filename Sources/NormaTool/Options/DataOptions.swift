@@ -24,6 +24,9 @@ struct DataOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Slices of the synthetic stack.", valueName: "count"))
   var syntheticSlices = 24
 
+  @Option(help: ArgumentHelp("Decides the synthetic stack.", valueName: "seed"))
+  var syntheticSeed: UInt64 = 0
+
   func validate() throws {
     guard (images == nil) == (labels == nil) else {
       throw ValidationError(
@@ -48,7 +51,7 @@ struct DataOptions: ParsableArguments {
   }
 
   /// - Parameter crop: the size of the synthetic stack where none is given.
-  func load(crop: Int, seed: UInt64) throws -> Loaded {
+  func load(crop: Int) throws -> Loaded {
     let name: String
     let stacks: (images: ImageStack, labels: ImageStack)
     if let images, let labels {
@@ -56,8 +59,8 @@ struct DataOptions: ParsableArguments {
       stacks = (try ImageFile.read(images), try ImageFile.read(labels))
     } else {
       let size = syntheticSize ?? min(max(crop, 16), 8192)
-      name = "synthetic EM-like stack (\(syntheticSlices) slices of \(size)×\(size), seed \(seed))"
-      stacks = SyntheticEM(width: size, height: size, slices: syntheticSlices, seed: seed).make()
+      name = "synthetic EM-like stack (\(syntheticSlices) slices of \(size)×\(size), seed \(syntheticSeed))"
+      stacks = SyntheticEM(width: size, height: size, slices: syntheticSlices, seed: syntheticSeed).make()
     }
     let dataset = try SegmentationDataset(
       images: stacks.images, labels: stacks.labels, ignore: ignoreLabel, name: name)
