@@ -70,6 +70,12 @@ let package = Package(
     .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
     .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
     .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats"]),
+    .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
+    .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
+    .testTarget(
+      name: "NormaTrainingTests", dependencies: ["NormaTraining", "NormaModels", "NormaData", "TestSupport"]),
+    .testTarget(name: "NormaMetricsTests", dependencies: ["NormaMetrics"]),
+    .testTarget(name: "NormaReportTests", dependencies: ["NormaReport", "NormaRecords", "NormaFormats"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx20

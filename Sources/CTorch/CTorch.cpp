@@ -25,6 +25,7 @@
 #include <torch/csrc/autograd/variable.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <dlfcn.h>
@@ -288,7 +289,7 @@ struct CallbackNode : Node {
           gradient.defined() ? reinterpret_cast<CTTensor>(gradient.unsafeGetTensorImpl()) : nullptr);
     }
     for (auto &variable : saved) {
-      unpacked.push_back(variable.unpack());
+      unpacked.push_back(variable.unpack(getptr()));
       saved_handles.push_back(reinterpret_cast<CTTensor>(unpacked.back().unsafeGetTensorImpl()));
     }
     auto needed = std::make_unique<bool[]>(inputs);
@@ -505,7 +506,7 @@ bool ct_tensor_requires_grad(CTTensor handle) {
 
 int ct_tensor_set_requires_grad(CTTensor handle, bool value) {
   return guarded([&]() -> int {
-    borrow(handle).set_requires_grad(value);
+    borrow(handle).requires_grad_(value);
     return 0;
   });
 }
@@ -519,7 +520,14 @@ CTTensor ct_tensor_grad(CTTensor handle) {
 
 int ct_tensor_set_grad(CTTensor handle, CTTensor gradient) {
   return guarded([&]() -> int {
-    borrow(handle).mutable_grad() = borrow(gradient);
+    auto tensor = borrow(handle);
+    auto value = borrow(gradient);
+    // The fused optimizer steps read gradients by the parameter's size and type.
+    TORCH_CHECK(!value.defined() || (value.sizes() == tensor.sizes() && value.dtype() == tensor.dtype() &&
+                                     value.device() == tensor.device()),
+                "a gradient of shape ", tensor.sizes(), ", type ", tensor.dtype(), " on ", tensor.device(),
+                " was expected, got ", value.sizes(), ", ", value.dtype(), " on ", value.device());
+    tensor.mutable_grad() = value;
     return 0;
   });
 }
@@ -574,14 +582,16 @@ int ct_record_function(const char *name, const CTTensor *inputs, int input_count
       edges.push_back(tensor.requires_grad() ? torch::autograd::impl::gradient_edge(tensor) : Edge());
     }
     raw->set_next_edges(std::move(edges));
-    for (int i = 0; i < saved_count; i++) {
-      raw->saved.emplace_back(borrow(saved[i]), /*is_output=*/false);
-    }
     for (int i = 0; i < output_count; i++) {
       auto tensor = borrow(outputs[i]);
       TORCH_CHECK(!tensor.is_view(), name, ": output ", i, " is a view; return a fresh tensor");
       auto number = raw->add_input_metadata(tensor);
       torch::autograd::impl::set_gradient_edge(tensor, Edge(node, number));
+    }
+    for (int i = 0; i < saved_count; i++) {
+      // A saved output must not hold this node, which holds it.
+      bool is_output = std::find(outputs, outputs + output_count, saved[i]) != outputs + output_count;
+      raw->saved.emplace_back(borrow(saved[i]), is_output);
     }
     return 1;
   });

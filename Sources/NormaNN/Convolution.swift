@@ -28,13 +28,7 @@ public final class Convolution: Module, Layer {
     dilation: [Int]? = nil, groups: Int = 1, bias: Bool = true, initializer: Initializer = .heNormal,
     generator: Generator? = nil
   ) throws {
-    guard (1...3).contains(kernel.count), groups > 0, inputChannels % groups == 0, outputChannels % groups == 0
-    else {
-      throw TensorError(
-        operation: "Convolution",
-        message: "1 to 3 kernel extents and a group count that divides both channel counts were expected, got "
-          + "kernel \(kernel), \(inputChannels) → \(outputChannels) channels in \(groups) groups")
-    }
+    try checkConvolution("Convolution", kernel, inputChannels, outputChannels, groups)
     weight = try Parameter(
       initializer.tensor([outputChannels, inputChannels / groups] + kernel, generator: generator))
     self.bias = bias ? try Parameter(Tensor.zeros([outputChannels])) : nil
@@ -79,6 +73,7 @@ public final class TransposedConvolution: Module, Layer {
     inputChannels: Int, outputChannels: Int, kernel: [Int], stride: [Int]? = nil, padding: [Int]? = nil,
     groups: Int = 1, bias: Bool = true, initializer: Initializer = .heNormal, generator: Generator? = nil
   ) throws {
+    try checkConvolution("TransposedConvolution", kernel, inputChannels, outputChannels, groups)
     weight = try Parameter(
       initializer.tensor([inputChannels, outputChannels / groups] + kernel, generator: generator))
     self.bias = bias ? try Parameter(Tensor.zeros([outputChannels])) : nil
@@ -91,5 +86,16 @@ public final class TransposedConvolution: Module, Layer {
     try input.convolution(
       weight: weight.value.to(dtype: input.dtype), bias: bias?.value.to(dtype: input.dtype), stride: stride,
       padding: padding, dilation: stride.map { _ in 1 }, transposed: true, groups: groups)
+  }
+}
+
+private func checkConvolution(_ name: String, _ kernel: [Int], _ inputs: Int, _ outputs: Int, _ groups: Int)
+  throws
+{
+  guard (1...3).contains(kernel.count), groups > 0, inputs % groups == 0, outputs % groups == 0 else {
+    throw TensorError(
+      operation: name,
+      message: "1 to 3 kernel extents and a group count that divides both channel counts were expected, got "
+        + "kernel \(kernel), \(inputs) → \(outputs) channels in \(groups) groups")
   }
 }

@@ -39,7 +39,7 @@ public func clock(_ seconds: Double) -> String {
 public func bytes(_ count: Int?) -> String {
   guard let count else { return "–" }
   let mebibytes = Double(count) / 1_048_576
-  return mebibytes < 1024 ? "\(fixed(mebibytes, 0)) MiB" : "\(fixed(mebibytes / 1024, 1)) GiB"
+  return mebibytes.rounded() < 1024 ? "\(fixed(mebibytes, 0)) MiB" : "\(fixed(mebibytes / 1024, 1)) GiB"
 }
 
 /// Rows of text in columns: the first aligned left, the others right, a rule under the header.

@@ -54,7 +54,7 @@ public enum OptimizerKind: String, Sendable, CaseIterable {
 struct OptimizerState {
   let parameters: [Parameter]
   /// state[slot][parameter], zeros of the parameter's shape.
-  let slots: [[Tensor]]
+  private var slots: [[Tensor]]
   /// Number of the last step of every parameter, float32 of rank 0.
   let steps: [Tensor]
 
@@ -64,23 +64,48 @@ struct OptimizerState {
     steps = try parameters.map { try Tensor.zeros([], device: $0.value.device) }
   }
 
-  /// Calls the body with the tensors of all parameters that have a gradient, having counted the step.
-  func update(
-    _ body: (_ parameters: [Tensor], _ gradients: [Tensor], _ slots: [[Tensor]], _ steps: [Tensor]) throws -> Void
+  /// Calls the body with the tensors of all parameters that have a gradient, having counted the step. What the
+  /// body gets for one parameter is of one type and lies in memory alike, as the fused steps take for granted.
+  mutating func update(
+    _ body: (_ parameters: [Tensor], _ gradients: [Tensor], _ slots: [[Tensor]], _ steps: [Tensor]) throws ->
+      Void
   ) throws {
     var (values, gradients, used): ([Tensor], [Tensor], [Int]) = ([], [], [])
     for (index, parameter) in parameters.enumerated() {
-      guard let gradient = parameter.gradient else { continue }
+      guard !parameter.isFrozen, let gradient = parameter.gradient else { continue }
       values.append(parameter.value)
       gradients.append(gradient)
       used.append(index)
     }
     guard !used.isEmpty else { return }
     try withoutGradients {
+      for (place, index) in used.enumerated() {
+        gradients[place] = try gradients[place].aligned(with: values[place])
+        for slot in slots.indices { slots[slot][index] = try slots[slot][index].aligned(with: values[place]) }
+      }
       let steps = used.map { self.steps[$0] }
       for step in steps { try step.add(scalar: 1) }
       try body(values, gradients, slots.map { (slot: [Tensor]) in used.map { slot[$0] } }, steps)
     }
+  }
+}
+
+extension Tensor {
+  /// This tensor if its type and layout are those of a parameter of the same shape, else a copy for which they are.
+  fileprivate func aligned(with parameter: Tensor) throws -> Tensor {
+    func fits(_ tensor: Tensor) -> Bool {
+      tensor.dtype == parameter.dtype && tensor.device == parameter.device
+        && zip(parameter.shape, zip(tensor.strides, parameter.strides)).allSatisfy { $0 == 1 || $1.0 == $1.1 }
+    }
+    if fits(self) { return self }
+    let copy = try parameter.zerosLike()
+    guard fits(copy) else {
+      throw TrainingError(
+        "a parameter of shape \(parameter.shape) with strides \(parameter.strides) has gaps or overlaps in memory; "
+          + "make it from a contiguous tensor")
+    }
+    try copy.copy(from: self)
+    return copy
   }
 }
 
@@ -92,7 +117,7 @@ public final class Adam: Optimizer {
   private let epsilon: Double
   private let weightDecay: Double
   private let decoupled: Bool
-  private let state: OptimizerState
+  private var state: OptimizerState
 
   public init(
     _ parameters: [Parameter], learningRate: Double = 1e-3, beta1: Double = 0.9, beta2: Double = 0.999,
@@ -124,7 +149,7 @@ public final class SGD: Optimizer {
   private let momentum: Double
   private let weightDecay: Double
   private let nesterov: Bool
-  private let state: OptimizerState
+  private var state: OptimizerState
 
   public init(
     _ parameters: [Parameter], learningRate: Double = 1e-2, momentum: Double = 0, weightDecay: Double = 0,
@@ -134,14 +159,16 @@ public final class SGD: Optimizer {
     self.momentum = momentum
     self.weightDecay = weightDecay
     self.nesterov = nesterov
-    state = try OptimizerState(parameters, slots: 1)
+    // libtorch takes buffers only where there is momentum.
+    state = try OptimizerState(parameters, slots: momentum == 0 ? 0 : 1)
   }
 
   public func step() throws {
     try state.update { parameters, gradients, slots, _ in
       // The buffers start at zero, so the first step needs no case of its own.
       try FusedStep.sgd(
-        parameters: parameters, gradients: gradients, momentumBuffers: slots[0], learningRate: learningRate,
+        parameters: parameters, gradients: gradients, momentumBuffers: slots.first ?? [],
+        learningRate: learningRate,
         momentum: momentum, weightDecay: weightDecay, nesterov: nesterov, isFirstStep: false)
     }
   }
@@ -152,7 +179,7 @@ public final class Adagrad: Optimizer {
   public var learningRate: Double
   private let weightDecay: Double
   private let epsilon: Double
-  private let state: OptimizerState
+  private var state: OptimizerState
 
   public init(
     _ parameters: [Parameter], learningRate: Double = 1e-2, weightDecay: Double = 0, epsilon: Double = 1e-10
@@ -180,7 +207,7 @@ public final class RMSprop: Optimizer {
   private let momentum: Double
   private let weightDecay: Double
   private let epsilon: Double
-  private let state: OptimizerState
+  private var state: OptimizerState
 
   public init(
     _ parameters: [Parameter], learningRate: Double = 1e-3, decay: Double = 0.99, momentum: Double = 0,

@@ -28,11 +28,12 @@ public enum Schedule: Sendable, Equatable {
   public init(parsing text: String) throws {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
     func number<Number: LosslessStringConvertible & Comparable>(
-      _ index: Int, default fallback: Number, above zero: Number
+      _ index: Int, default fallback: Number, above zero: Number, upTo limit: Number
     ) throws -> Number {
       guard index < parts.count else { return fallback }
-      guard let value = Number(parts[index]), value > zero else {
-        throw TrainingError("schedule '\(text)': '\(parts[index])' should be a number above 0")
+      guard let value = Number(parts[index]), value > zero, value <= limit else {
+        throw TrainingError(
+          "schedule '\(text)': '\(parts[index])' should be a number above 0 and at most \(limit)")
       }
       return value
     }
@@ -40,14 +41,13 @@ public enum Schedule: Sendable, Equatable {
     case ("constant", 1): self = .constant
     case ("step", 1...3):
       self = .step(
-        epochs: try number(1, default: 2, above: 0), factor: try number(2, default: 0.1, above: 0))
+        epochs: try number(1, default: 2, above: 0, upTo: 1_000_000_000),
+        factor: try number(2, default: 0.1, above: 0, upTo: 1_000_000))
     case ("cosine", 1): self = .cosine
     case ("cyclic", 1...3):
-      let low = try number(2, default: 0.1, above: 0)
-      guard low <= 1 else {
-        throw TrainingError("schedule '\(text)': the low factor \(low) should be at most 1")
-      }
-      self = .cyclic(halfCycle: try number(1, default: 971, above: 0), low: low)
+      self = .cyclic(
+        halfCycle: try number(1, default: 971, above: 0, upTo: 1_000_000_000),
+        low: try number(2, default: 0.1, above: 0, upTo: 1))
     case ("one-cycle", 1): self = .oneCycle
     default:
       throw TrainingError(
@@ -80,11 +80,12 @@ public enum Schedule: Sendable, Equatable {
       let position = Double(step % (2 * halfCycle)) / Double(halfCycle)
       return low + (1 - low) * (1 - abs(position - 1))
     case .oneCycle:
-      let last = Double(max(1, totalSteps - 1))
-      let peak = 0.3 * last
+      let last = Double(max(1, totalSteps) - 1)
+      // PyTorch's count; never 0.
+      let peak = 0.3 * Double(max(1, totalSteps)) - 1
       let now = Double(step)
       return now <= peak
-        ? half(now / max(peak, 1e-9), from: 1 / 25, to: 1)
+        ? half(now / peak, from: 1 / 25, to: 1)
         : half((now - peak) / (last - peak), from: 1, to: 1 / 25 * 1e-4)
     }
   }

@@ -101,7 +101,7 @@ extension Tensor {
     try Op.equalTensor(.tensor(a), .tensor(b))
   }
 
-  /// Elements of `self` where the condition holds, else those of the other tensor.
+  /// Elements of the other tensor where the condition holds, else those of `self`.
   public func replaced(with other: Tensor, where condition: Tensor) throws -> Tensor {
     try Op.select(.tensor(condition), .tensor(other), .tensor(self))
   }

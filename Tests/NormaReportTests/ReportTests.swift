@@ -1,0 +1,165 @@
+import NormaFormats
+import NormaRecords
+import NormaReport
+import Testing
+
+@Suite struct RecordTests {
+  @Test func medianAndBestEpoch() {
+    #expect(norm("a", steps: [10, 30, 20]).medianStepMilliseconds == 20)
+    #expect(norm("a", steps: [10, 40, 20, 30]).medianStepMilliseconds == 25)
+    #expect(norm("a", steps: []).medianStepMilliseconds == nil)
+    let history = [
+      epoch(1, validationLoss: .nan), epoch(2, validationLoss: 0.3), epoch(3, validationLoss: 0.2),
+      epoch(4, validationLoss: 0.2),
+    ]
+    #expect(
+      norm("a", history).bestEpoch?.epoch == 3, "the first of equal ones, and never one that is not a number")
+    #expect(norm("a", [history[0]]).bestEpoch == nil)
+    #expect(norm("a", []).bestEpoch == nil)
+    #expect(norm("a", history).trainingSeconds == 40)
+    #expect(norm("a", [epoch(1, wait: 1), epoch(2, seconds: 6)]).dataWaitShare == 0.0625)
+    #expect(norm("a", []).dataWaitShare == nil)
+  }
+}
+
+@Suite struct HistoryCSVTests {
+  @Test func columnsAndRows() {
+    let text = HistoryCSV.text([
+      epoch(1, loss: 0.5, validationLoss: 0.25, seconds: 12.5),
+      epoch(2, loss: .nan, validationLoss: .infinity),
+    ])
+    #expect(
+      text == """
+        epoch,acc,loss,val_acc,val_loss,seconds
+        1,0.75,0.5,0.875,0.25,12.5
+        2,0.75,nan,0.875,inf,10.0
+
+        """)
+    #expect(HistoryCSV.text([]) == "epoch,acc,loss,val_acc,val_loss,seconds\n")
+  }
+}
+
+@Suite struct ResultsFileTests {
+  @Test func roundTrip() throws {
+    var full = norm("switchable", [epoch(1), epoch(2, loss: 0.1)])
+    full.peakProcessBytes = 1 << 33
+    full.failure = "the loss became \"nan\"\n"
+    full.collapsedToClass = 1
+    full.mixes = [MixRecord(layer: "encoder.0.conv1.norm", mean: [0.25, 0.5, 0.25], variance: [1, 0, 0])]
+    let record = comparison([norm("batch", []), full])
+    let text = try ResultsFile.text(record)
+    #expect(try ResultsFile.record(fromText: text) == record)
+    #expect(text.hasSuffix("}\n"))
+    #expect(text.contains("\"schemaVersion\" : 1"))
+    // Sorted keys: the same record gives the same text.
+    #expect(try ResultsFile.text(ResultsFile.record(fromText: text)) == text)
+  }
+
+  @Test func numbersThatJSONCannotHold() throws {
+    let record = comparison([
+      norm("none", [epoch(1, loss: .nan, validationLoss: .infinity, validationAccuracy: -.infinity)])
+    ])
+    let text = try ResultsFile.text(record)
+    #expect(text.contains("\"loss\" : \"nan\""))
+    #expect(text.contains("\"validationLoss\" : \"inf\""))
+    let back = try ResultsFile.record(fromText: text).norms[0].history[0]
+    #expect(back.loss.isNaN)
+    #expect(back.validationLoss == .infinity)
+    #expect(back.validationAccuracy == -.infinity)
+    #expect(back.accuracy == 0.75)
+  }
+
+  @Test func damagedText() throws {
+    let text = try ResultsFile.text(comparison([]))
+    #expect(throws: (any Error).self) { try ResultsFile.record(fromText: String(text.dropLast(10))) }
+    #expect(throws: (any Error).self) {
+      try ResultsFile.record(fromText: text.replacing("constantAccuracy", with: "other"))
+    }
+  }
+}
+
+@Suite struct ComparisonTableTests {
+  private func lines(_ record: ComparisonRecord) -> [Substring] {
+    ComparisonTable.text(record).split(separator: "\n", omittingEmptySubsequences: false)
+  }
+
+  private func columns(_ line: Substring) -> [String] {
+    line.split(separator: "  ").map { String($0).trimmingSpaces }.filter { !$0.isEmpty }
+  }
+
+  @Test func rowsByHand() {
+    let history = [epoch(1, validationLoss: 0.3, wait: 3.3), epoch(2, validationLoss: 0.21234, seconds: 56)]
+    var switchable = norm("switchable", history, steps: [30, 50])
+    switchable.peakProcessBytes = 3 << 30
+    let lines = lines(comparison([norm("batch", history), switchable]))
+    #expect(
+      columns(lines[0]) == [
+        "norm", "parameters", "time", "ms/step", "× batch", "data wait", "best val loss (epoch)", "last val acc",
+        "peak tensors", "peak process",
+      ])
+    let batch = ["batch", "1,234,567", "1:06", "20.0", "1.00", "5.0 %", "0.2123 (2)", "0.8750", "412 MiB", "–"]
+    #expect(columns(lines[2]) == batch)
+    #expect(
+      columns(lines[3]) == [
+        "switchable", "1,234,567", "1:06", "40.0", "2.00", "5.0 %", "0.2123 (2)", "0.8750", "412 MiB", "3.0 GiB",
+      ])
+    #expect(Set(lines[0...3].map(\.count)).count == 1, "columns are aligned")
+    let rest = lines[4...].joined(separator: "\n")
+    #expect(rest.contains("cells, 20 slices for training, the last 4 for validation"))
+    #expect(rest.contains("0.7751"))
+    #expect(rest.contains("ranks nothing for certain"))
+    #expect(!rest.contains("collapsed") && !rest.contains("stopped early"))
+  }
+
+  @Test func withoutBatchThereIsNothingToCompareWith() {
+    let lines = lines(comparison([norm("group")]))
+    #expect(columns(lines[2])[4] == "–")
+    #expect(!lines.joined().contains("ranks nothing"), "one norm is no comparison")
+  }
+
+  @Test func remarks() {
+    var collapsed = norm("batch")
+    collapsed.collapsedToClass = 1
+    var failed = norm("none", [], steps: [])
+    failed.failure = "the loss became nan in epoch 1"
+    let lines = lines(comparison([collapsed, failed, norm("group")]))
+    #expect(lines.count { $0.hasPrefix("batch has collapsed: it predicts class 1") } == 1)
+    #expect(lines.count { $0 == "none stopped early: the loss became nan in epoch 1" } == 1)
+    #expect(lines.count { $0.contains("collapsed") } == 1)
+    #expect(lines.count { $0.contains("stopped early") } == 1)
+    #expect(columns(lines[3]) == ["none", "1,234,567", "0:00", "–", "–", "–", "–", "–", "412 MiB", "–"])
+  }
+}
+
+extension String {
+  fileprivate var trimmingSpaces: String {
+    String(drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+  }
+}
+
+@Suite struct OverlayTests {
+  @Test func colours() throws {
+    // Right; a higher class than is true; a lower one; ignored; right and beyond the grey range on either side.
+    let image: [Float] = [0.5, 1, 0.2, 0.6, 1.5, -1]
+    let truth: [UInt8] = [1, 0, 1, 255, 0, 1]
+    let prediction: [UInt8] = [1, 1, 0, 0, 0, 1]
+    let stack = try Overlay.image(
+      image, truth: truth, prediction: prediction, ignored: 255, height: 2, width: 3)
+    #expect(stack.pages == 1 && stack.channels == 3 && stack.height == 2 && stack.width == 3)
+    #expect(stack.format == .uint8)
+    func pixel(_ index: Int) -> [Float] { (0..<3).map { stack[0, $0, index / 3, index % 3] } }
+    #expect(pixel(0) == [128, 128, 128])
+    // Grey 255 darkened to 102, and red; grey 51 darkened to 20.4, and blue with some green.
+    #expect(pixel(1) == [255, 102, 102])
+    #expect(pixel(2) == [20, 80, 173])
+    #expect(pixel(3) == [153, 153, 153])
+    #expect(pixel(4) == [255, 255, 255])
+    #expect(pixel(5) == [0, 0, 0])
+  }
+
+  @Test func threeClasses() throws {
+    let stack = try Overlay.image(
+      [0, 0, 0], truth: [2, 1, 0], prediction: [1, 2, 0], ignored: 255, height: 1, width: 3)
+    #expect(stack.values == [0, 153, 0, 60, 0, 0, 153, 0, 0])
+  }
+}
