@@ -3,7 +3,12 @@ import PackageDescription
 
 // Where libtorch's include/ and lib/ are: `make setup` puts a link named .libtorch beside this file. The link
 // is not resolved here, since the package manager keeps the result of this manifest.
-let libtorch = Context.environment["LIBTORCH"] ?? "\(Context.packageDirectory)/.libtorch"
+let libtorch = "\(Context.packageDirectory)/.libtorch"
+
+/// Linker flags that have libtorch found at run time.
+func runpaths(of executable: String) -> [String] {
+  ["\(executable)/.libtorch/lib", "\(libtorch)/lib"].flatMap { ["-Xlinker", "-rpath", "-Xlinker", $0] }
+}
 
 let package = Package(
   name: "Norma",
@@ -34,10 +39,9 @@ let package = Package(
       linkerSettings: [
         .linkedLibrary("torch_cpu"), .linkedLibrary("c10"), .linkedLibrary("m"),
         // A .libtorch beside a copied binary comes first, then the one of this checkout.
-        .unsafeFlags([
-          "-L\(libtorch)/lib", "-Xlinker", "-rpath", "-Xlinker", "$ORIGIN/.libtorch/lib", "-Xlinker", "-rpath",
-          "-Xlinker", "\(libtorch)/lib",
-        ]),
+        .unsafeFlags(["-L\(libtorch)/lib"]),
+        .unsafeFlags(runpaths(of: "$ORIGIN"), .when(platforms: [.linux])),
+        .unsafeFlags(runpaths(of: "@executable_path"), .when(platforms: [.macOS])),
       ]),
     .target(name: "NormaTensor", dependencies: ["CTorch"]),
     .target(name: "NormaNN", dependencies: ["NormaTensor"]),

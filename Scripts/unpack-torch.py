@@ -39,7 +39,7 @@ def unpack(wheel, prefixes):
 
 
 torch = next((folder / "wheels").glob("torch-*.whl"))
-unpack(torch, ("torch/include/", "torch/lib/", "torch/version.py"))
+unpack(torch, ("torch/include/", "torch/lib/", "torch/version.py", "torch.libs/"))
 requirements = needs(torch)
 # Newer wheels name one package that names the others.
 for name, version in list(requirements):

@@ -4,8 +4,9 @@ import NormaFormats
 enum ImageScaling {
   /// The stack's values scaled to 0…1, in the same order.
   ///
-  /// Whole-number formats are scaled by the full range of the format, so that a slice keeps its
-  /// brightness relative to others. Floating-point values inside 0…1 stay; others are scaled
+  /// 8-bit values are scaled by the full range of the format. Wider whole numbers are scaled by the smallest
+  /// bit depth of 8, 10, 12, 14, 16, … that holds the stack's greatest value, since cameras of 10 to 14 bits
+  /// write 16-bit files; with negative values by the format's full range. Floating-point values inside 0…1 stay; others are scaled
   /// by the least and the greatest value of the whole stack (a constant stack becomes 0).
   ///
   /// - Throws: `DataError` if a value is not finite.
@@ -18,7 +19,7 @@ enum ImageScaling {
         let page = index / (stack.channels * stack.height * stack.width)
         throw DataError(
           .imageValue,
-          "Expected finite grey values, received \(value) on page \(page); repair or remove that page.")
+          "Expected finite grey values, received \(value) on page \(page + 1); repair or remove that page.")
       }
       least = min(least, value)
       greatest = max(greatest, value)
@@ -37,12 +38,18 @@ enum ImageScaling {
     // The 32-bit bounds are the nearest numbers that a Float holds.
     switch format {
     case .uint8: 0...255
-    case .uint16: 0...65535
-    case .uint32: 0...0x1p32
     case .int8: -128...127
-    case .int16: -32768...32767
-    case .int32: -0x1p31...0x1p31
+    case .int16 where least < 0: -32768...32767
+    case .int32 where least < 0: -0x1p31...0x1p31
+    case .uint16, .uint32, .int16, .int32: 0...bitDepthRange(holding: greatest)
     case .float32, .float64: least >= 0 && greatest <= 1 ? 0...1 : least...greatest
     }
+  }
+
+  /// The greatest value of the smallest even bit depth that holds `greatest`.
+  private static func bitDepthRange(holding greatest: Float) -> Float {
+    var bits: Float = 256
+    while bits - 1 < greatest { bits *= 4 }
+    return bits - 1
   }
 }

@@ -23,7 +23,7 @@ struct LabelMapping {
         throw DataError(
           .labelValue,
           "Expected whole-number labels, received \(value) on page "
-            + "\(index / (labels.height * labels.width)); store class numbers, one per pixel.")
+            + "\(index / (labels.height * labels.width) + 1); store class numbers, one per pixel.")
       }
       previous = value
       let label = Int(value)

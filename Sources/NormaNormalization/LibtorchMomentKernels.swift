@@ -1,7 +1,10 @@
 import NormaTensor
 
 /// The four kernels by libtorch's batch-normalization operators, which treat every (sample, channel)
-/// plane as a channel of its own. Runs on every device libtorch has.
+/// plane as a channel of its own. Runs on the CPU and on CUDA, which have these operators.
+///
+/// libtorch's operators compute scale · x + shift' in the type of the statistics, so float32 data lose digits where
+/// the mean is far larger than the deviation, as they do in PyTorch: about 3e-4 of a deviation at a mean of 10⁴.
 struct LibtorchMomentKernels: MomentKernels {
   func moments(of x: Tensor) throws -> Moments {
     let planes = Planes(x)

@@ -11,8 +11,8 @@ protocol MomentKernels: Sendable {
 
   /// y = scale · (x − center) + shift.
   ///
-  /// Subtracting the center before scaling keeps the digits that scale · x + shift' would lose when
-  /// the mean is large.
+  /// The center is separate so that an implementation can subtract it before scaling, which keeps the digits
+  /// that scale · x + shift' loses when the mean is large.
   func scaleShift(_ x: Tensor, scale: Tensor, center: Tensor, shift: Tensor) throws -> Tensor
 
   /// Σ g · (x − center) and Σ g over every plane.

@@ -44,7 +44,9 @@ struct MomentNormalization {
   func callAsFunction(_ x: Tensor) throws -> (output: Tensor, statistics: [PooledStatistics]) {
     var statistics: [PooledStatistics] = []
     let optionals = [weight, bias, meanLogits, varianceLogits]
-    let output = try CustomFunction.apply("normalization", inputs: [x] + optionals.compactMap { $0 }) {
+    let output = try CustomFunction.apply(
+      "normalization", inputs: [x] + optionals.compactMap { $0 }, isTwiceDifferentiable: false
+    ) {
       let forward = try Forward(self, x)
       statistics = forward.statistics
       let output = try forward.output(x)
@@ -76,6 +78,7 @@ private struct Forward {
   /// 1 / √(σ² + ε).
   private let reciprocalDeviation: Tensor
   private let scale: Tensor
+  private let bias: Tensor?
   private let meanShares: [Tensor]
   private let varianceShares: [Tensor]
   private let tableShape: [Int]
@@ -93,7 +96,9 @@ private struct Forward {
     self.moments = moments
     let statistics = try normalization.branches.map { branch in
       switch branch {
-      case .fixed(let statistics): return statistics
+      case .fixed(let statistics):
+        return PooledStatistics(
+          mean: try statistics.mean.to(dtype: dtype), variance: try statistics.variance.to(dtype: dtype))
       case .pooled(let partition):
         let mean = try partition.pool(moments!.mean)
         if partition == .instance { return PooledStatistics(mean: mean, variance: moments!.variance) }
@@ -119,11 +124,12 @@ private struct Forward {
     let variance = try mix(statistics.map(\.variance), varianceShares)
     let reciprocal = try (variance + normalization.epsilon).reciprocalSquareRoot().expanded(tableShape)
     reciprocalDeviation = reciprocal
-    scale = try normalization.weight.map { try $0 * reciprocal } ?? reciprocal
+    scale = try normalization.weight.map { try $0.to(dtype: dtype) * reciprocal } ?? reciprocal
+    bias = try normalization.bias?.to(dtype: dtype)
   }
 
   func output(_ x: Tensor) throws -> Tensor {
-    let shift = try normalization.bias?.expanded(tableShape) ?? mean.zerosLike()
+    let shift = try bias?.expanded(tableShape) ?? mean.zerosLike()
     return try MomentNormalization.kernels.scaleShift(x, scale: scale, center: mean, shift: shift)
   }
 

@@ -92,10 +92,11 @@ final class RunningStatistics {
     self.unbiased = unbiased
   }
 
-  /// The averages as rows [1, C].
+  /// The averages as rows [1, C]; copies, since a later training step changes the buffers in place.
   var statistics: PooledStatistics {
     get throws {
-      PooledStatistics(mean: try mean.value.unsqueezed(0), variance: try variance.value.unsqueezed(0))
+      PooledStatistics(
+        mean: try mean.value.cloned().unsqueezed(0), variance: try variance.value.cloned().unsqueezed(0))
     }
   }
 

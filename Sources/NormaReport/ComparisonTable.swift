@@ -33,10 +33,13 @@ public enum ComparisonTable {
     for norm in record.norms {
       if let failure = norm.failure { lines.append("\(norm.norm) stopped early: \(failure)") }
       if let constant = norm.collapsedToClass {
+        let remedy =
+          record.configuration["head"] == "seed"
+          ? "The ReLU in front of the last convolution can die and leave only its bias; try --head plain, another --seed or "
+            + "a lower --learning-rate."
+          : "Try another --learning-rate, --class-weights balanced, or more epochs."
         lines.append(
-          "\(norm.norm) has collapsed: it predicts class \(constant) for every validation pixel. A ReLU in front of the "
-            + "last convolution can die and leave only its bias; try --head plain, another --seed or a lower --learning-rate."
-        )
+          "\(norm.norm) has collapsed: it predicts class \(constant) for every validation pixel. \(remedy)")
       }
     }
     if record.norms.count > 1 {

@@ -6,7 +6,7 @@ public enum Overlay {
   /// membranes: a border missed), blue where a lower one was. Pixels of class `ignored` stay grey.
   ///
   /// - Parameters:
-  ///   - image: [H, W], 0…1.
+  ///   - image: [C, H, W], 0…1; several channels are averaged.
   ///   - truth, prediction: classes [H, W].
   /// - Returns: one page of RGB, 8 bit.
   public static func image(
@@ -14,8 +14,10 @@ public enum Overlay {
   ) throws -> ImageStack {
     let area = height * width
     var values = [Float](repeating: 0, count: 3 * area)
+    let channels = image.count / area
     for pixel in 0..<area {
-      let grey = (min(max(image[pixel], 0), 1) * 255).rounded()
+      let mean = (0..<channels).reduce(Float(0)) { $0 + image[$1 * area + pixel] } / Float(channels)
+      let grey = (min(max(mean, 0), 1) * 255).rounded()
       let wrong = truth[pixel] != ignored && truth[pixel] != prediction[pixel]
       let high = wrong && prediction[pixel] > truth[pixel]
       let low = wrong && !high

@@ -1,5 +1,5 @@
 /// A number with a fixed count of digits after the point; "–" for nothing and "nan" for not a number.
-public func fixed(_ value: Double?, _ digits: Int) -> String {
+package func fixed(_ value: Double?, _ digits: Int) -> String {
   guard let value else { return "–" }
   guard value.isFinite else { return "\(value)" }
   var scale = 1.0
@@ -15,7 +15,7 @@ public func fixed(_ value: Double?, _ digits: Int) -> String {
 }
 
 /// 31059077 → 31,059,077.
-public func grouped(_ value: Int) -> String {
+package func grouped(_ value: Int) -> String {
   var digits = String(value.magnitude)
   var groups: [Substring] = []
   while digits.count > 3 {
@@ -27,7 +27,7 @@ public func grouped(_ value: Int) -> String {
 }
 
 /// Minutes and seconds, with hours where there are any: 65 → "1:05".
-public func clock(_ seconds: Double) -> String {
+package func clock(_ seconds: Double) -> String {
   guard seconds.isFinite, seconds < 1e9 else { return "–" }
   let total = Int(seconds.rounded())
   func two(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
@@ -36,14 +36,14 @@ public func clock(_ seconds: Double) -> String {
 }
 
 /// Bytes in the largest unit that gives at least 1: "412 MiB", "1.3 GiB".
-public func bytes(_ count: Int?) -> String {
+package func bytes(_ count: Int?) -> String {
   guard let count else { return "–" }
   let mebibytes = Double(count) / 1_048_576
   return mebibytes.rounded() < 1024 ? "\(fixed(mebibytes, 0)) MiB" : "\(fixed(mebibytes / 1024, 1)) GiB"
 }
 
 /// Rows of text in columns: the first aligned left, the others right, a rule under the header.
-public func textTable(header: [String], rows: [[String]]) -> String {
+package func textTable(header: [String], rows: [[String]]) -> String {
   let all = [header] + rows
   let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
   func line(_ row: [String]) -> String {

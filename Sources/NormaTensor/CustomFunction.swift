@@ -27,15 +27,19 @@ public enum CustomFunction {
   /// - Parameters:
   ///   - name: shown in error messages.
   ///   - inputs: every tensor that a gradient may flow to.
+  ///   - isTwiceDifferentiable: false when backward computes with numbers that it keeps outside `saved`, so that
+  ///     its own gradient would be wrong; a backward pass that creates a graph is then an error.
   ///   - forward: returns the outputs (fresh tensors, not views), the tensors that backward needs
-  ///     (kept alive until the graph goes, and checked against in-place changes) and the backward.
+  ///     (kept alive until the graph goes, and checked against in-place changes) and the backward, which must not
+  ///     capture an output: the output's record holds the backward.
   public static func apply(
-    _ name: String, inputs: [Tensor],
+    _ name: String, inputs: [Tensor], isTwiceDifferentiable: Bool = true,
     forward: () throws -> (outputs: [Tensor], saved: [Tensor], backward: Backward)
   ) throws -> [Tensor] {
     let (outputs, saved, backward) = try withoutGradients(forward)
     guard ct_grad_mode(), inputs.contains(where: \.requiresGradient) else { return outputs }
-    let context = Unmanaged.passRetained(Context(name: name, backward: backward))
+    let context = Unmanaged.passRetained(
+      Context(name: name, isTwiceDifferentiable: isTwiceDifferentiable, backward: backward))
     let status = withExtendedLifetime((inputs, outputs, saved)) {
       ct_record_function(
         name, inputs.map { $0.handle }, Int32(inputs.count), outputs.map { $0.handle }, Int32(outputs.count),
@@ -48,9 +52,11 @@ public enum CustomFunction {
 
   fileprivate final class Context {
     let name: String
+    let isTwiceDifferentiable: Bool
     let backward: Backward
-    init(name: String, backward: @escaping Backward) {
+    init(name: String, isTwiceDifferentiable: Bool, backward: @escaping Backward) {
       self.name = name
+      self.isTwiceDifferentiable = isTwiceDifferentiable
       self.backward = backward
     }
   }
@@ -68,6 +74,11 @@ private func callBackward(
     saved: (0..<Int(savedCount)).map { Tensor(retaining: saved![$0]!) },
     needed: (0..<Int(resultCount)).map { needed![$0] })
   do {
+    guard function.isTwiceDifferentiable || !ct_grad_mode() else {
+      throw TensorError(
+        operation: function.name,
+        message: "second derivatives are not available; run the backward pass without createGraph")
+    }
     let output = try function.backward(pass)
     guard output.count == Int(resultCount) else {
       throw TensorError(

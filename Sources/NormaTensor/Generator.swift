@@ -7,6 +7,7 @@ public final class Generator: @unchecked Sendable {
 
   /// - Throws: ``TensorError`` when the device cannot be used.
   public init(seed: UInt64, device: Device = .cpu) throws {
+    try Runtime.check()
     guard let handle = ct_generator(device.packed, seed) else { throw TensorError.last("Generator") }
     self.handle = handle
     self.device = device

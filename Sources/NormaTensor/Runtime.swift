@@ -14,12 +14,18 @@ public enum Runtime {
     set { ct_set_threads(Int32(max(1, newValue))) }
   }
 
+  /// - Throws: ``TensorError`` with the remedy when the loaded libtorch is another than the one compiled for. The
+  ///   first operator call checks the same.
+  public static func check() throws {
+    if let mismatch { throw TensorError(operation: "libtorch", message: mismatch) }
+  }
+
   /// Why the loaded libtorch cannot be used, or nil. A shim compiled for one version must not run
   /// on another: libtorch's C++ interface changes between versions.
   static let mismatch: String? = {
     guard let loaded = version(in: configuration), loaded != version else { return nil }
     return
-      "Norma was compiled for libtorch \(version), but libtorch \(loaded) was loaded; run `make setup` to build for the installed one"
+      "Norma was compiled for libtorch \(version), but libtorch \(loaded) was loaded; run `make setup` to build for that one"
   }()
 
   static func version(in configuration: String) -> String? {
@@ -53,7 +59,7 @@ enum Backends {
         TensorError(
           operation: "cuda",
           message: "libtorch's CUDA library could not be loaded (\(String(cString: ct_error_message()))); "
-            + "install a CUDA build of torch and run `make setup` again, or use the CPU"))
+            + "install a CUDA build of torch, remove .libtorch and run `make setup` again, or use the CPU"))
     }
     return .success(())
   }()

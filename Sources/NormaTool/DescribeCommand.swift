@@ -50,6 +50,7 @@ struct DescribeCommand: ParsableCommand {
   }
 
   func run() throws {
+    try Runtime.check()
     let model = try UNet(options.options(norm, asLogged: asLogged), generator: Generator(seed: 0))
     model.evaluate()
     let rows = Mutex<[Row]>([])

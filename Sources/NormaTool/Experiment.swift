@@ -6,6 +6,7 @@
 
 import ArgumentParser
 import NormaData
+import NormaFormats
 import NormaModels
 import NormaNormalization
 import NormaRecords
@@ -24,6 +25,7 @@ struct Experiment {
   let output: OutputOptions
 
   func run() throws {
+    try Runtime.check()
     // Before the first tensor, so that all are counted.
     TensorMemory.startCounting()
     let started = Date()
@@ -59,7 +61,7 @@ struct Experiment {
   ) throws -> NormRecord {
     TensorMemory.returnUnused()
     TensorMemory.resetPeak()
-    ProcessMemory.resetPeak()
+    let memory = ProcessMemory()
     let generator = try Generator(seed: training.seed)
     let model = try UNet(
       network.options(norm, inputChannels: loaded.training.channels, classes: loaded.training.classes),
@@ -79,7 +81,7 @@ struct Experiment {
       result.stepMilliseconds = trainer.stepMilliseconds
       result.dataWaitMilliseconds = trainer.dataWaitMilliseconds
       result.peakTensorBytes = TensorMemory.peakBytes
-      result.peakProcessBytes = ProcessMemory.peakBytes
+      result.peakProcessBytes = memory.peakBytes
       record.norms[place] = result
       try folder.writeHistory(result.history, norm: norm.name)
       try folder.write(record)
@@ -91,26 +93,31 @@ struct Experiment {
           progress.epoch($0)
           try update()
         })
-    } catch let error as TrainingError {
-      result.failure = error.description
-      try update()
-      return result
+      if let evaluation = trainer.finalEvaluation {
+        if evaluation.confusion.constantAccuracy < 1 {
+          result.collapsedToClass = evaluation.confusion.constantPrediction
+        }
+        try folder.writePredictions(evaluation, norm: norm.name, validation: loaded.validation)
+      }
+      result.mixes = try mixes(model)
+      try folder.writeWeights(model, norm: norm.name, metadata: metadata(model))
+    } catch let error as FormatError {
+      // Nothing can be written any more: no use in going on.
+      throw error
+    } catch {
+      // The other norms still have their say.
+      result.failure = "\(error)"
     }
-    let evaluation = try trainer.evaluate()
-    if evaluation.confusion.constantAccuracy < 1 {
-      result.collapsedToClass = evaluation.confusion.constantPrediction
-    }
-    result.mixes = try mixes(model)
-    try folder.writeWeights(
-      model, norm: norm.name,
-      metadata: [
-        "architecture": "unet", "norm": norm.name, "width": "\(network.width)", "head": network.head.rawValue,
-        "input_channels": "\(model.options.inputChannels)", "output_channels": "\(model.options.outputChannels)",
-        "norma": Norma.version,
-      ])
-    try folder.writePredictions(evaluation, norm: norm.name, validation: loaded.validation)
     try update()
     return result
+  }
+
+  private func metadata(_ model: UNet) -> [String: String] {
+    [
+      "architecture": "unet", "norm": model.options.normalization.name, "width": "\(network.width)",
+      "head": network.head.rawValue, "input_channels": "\(model.options.inputChannels)",
+      "output_channels": "\(model.options.outputChannels)", "norma": Norma.version,
+    ]
   }
 
   private func mixes(_ model: UNet) throws -> [MixRecord] {
@@ -146,17 +153,17 @@ struct Experiment {
       "class-weights": training.classWeights.description, "border-weights": "\(training.borderWeights)",
       "optimizer": training.optimizer.rawValue, "learning-rate": "\(options.learningRate)",
       "weight-decay": "\(training.weightDecay)", "schedule": options.schedule.name,
-      "dtype": training.dtype.rawValue, "device": training.device,
+      "dtype": training.dtype.rawValue, "device": training.device, "threads": "\(Runtime.threads)",
     ]
-    if let momentum = training.momentum { all["momentum"] = "\(momentum)" }
+    if let momentum = options.momentum { all["momentum"] = "\(momentum)" }
     if let ignore = data.ignoreLabel { all["ignore-label"] = "\(ignore)" }
     if let images = data.images, let labels = data.labels {
       all["images"] = images
       all["labels"] = labels
     } else {
-      all["synthetic-size"] = "\(data.syntheticSize ?? training.crop)"
-      all["synthetic-seed"] = "\(data.syntheticSeed)"
-      all["synthetic-slices"] = "\(data.syntheticSlices)"
+      all["synthetic-size"] = "\(data.sizeOfSynthetic(crop: training.crop))"
+      all["synthetic-seed"] = "\(data.seedOfSynthetic)"
+      all["synthetic-slices"] = "\(data.slicesOfSynthetic)"
     }
     return all
   }

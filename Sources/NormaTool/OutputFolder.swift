@@ -24,6 +24,22 @@ struct OutputFolder {
         "'\(path)' already holds the results of a run; choose another --output, or pass --overwrite to replace them")
     }
     try Folder.make("\(path)/overlays")
+    if options.overwrite { removeEarlierResults() }
+  }
+
+  /// Removes what this tool writes per norm, so that nothing stays of norms that are not trained again.
+  private func removeEarlierResults() {
+    func remove(in folder: String, where isResult: (String) -> Bool) {
+      for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] where isResult(name) {
+        try? FileManager.default.removeItem(atPath: "\(folder)/\(name)")
+      }
+    }
+    remove(in: path) { name in
+      [("history-", ".csv"), ("weights-", ".safetensors"), ("predictions-", ".tif")].contains {
+        name.hasPrefix($0.0) && name.hasSuffix($0.1)
+      }
+    }
+    remove(in: "\(path)/overlays") { $0.contains("-slice-") && $0.hasSuffix(".png") }
   }
 
   private static func stamp(_ date: Date) -> String {
@@ -68,10 +84,4 @@ struct OutputFolder {
       try PNG.write(overlay, to: "\(path)/overlays/\(fileName(norm))-slice-\(slice).png")
     }
   }
-}
-
-/// Something the user has to change: what was expected, what came, what to do.
-struct ToolError: Error, CustomStringConvertible {
-  let description: String
-  init(_ description: String) { self.description = description }
 }

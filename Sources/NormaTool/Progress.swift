@@ -40,7 +40,7 @@ final class Progress {
     lastDrawn = now
     let done = (progress.epoch - 1) * progress.stepsPerEpoch + progress.step
     let total = epochs * progress.stepsPerEpoch
-    let elapsed = seconds(now - normStart)
+    let elapsed = (now - normStart).inSeconds
     // The norms still to come are taken to need as long as this one.
     let whole = elapsed / Double(done) * Double(total)
     let remaining = whole - elapsed + whole * Double(norms - normIndex - 1)
@@ -62,10 +62,6 @@ final class Progress {
   }
 
   func note(_ text: String) { write((isTerminal ? "\r\u{1B}[K" : "") + text + "\n") }
-
-  private func seconds(_ duration: Duration) -> Double {
-    Double(duration.components.seconds) + Double(duration.components.attoseconds) / 1e18
-  }
 
   private func write(_ text: String) {
     fputs(text, stderr)

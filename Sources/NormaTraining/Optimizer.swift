@@ -27,8 +27,17 @@ public enum OptimizerKind: String, Sendable, CaseIterable {
     }
   }
 
+  /// The momentum where none is given, or nil for optimizers without.
+  public var defaultMomentum: Double? {
+    switch self {
+    case .sgd, .nesterov: 0.9
+    case .rmsprop: 0
+    case .adam, .adamw, .adagrad: nil
+    }
+  }
+
   /// - Parameters:
-  ///   - momentum: of sgd, nesterov and rmsprop; nil means 0.9 for the first two and 0 for the last.
+  ///   - momentum: of sgd, nesterov and rmsprop; nil means ``defaultMomentum``.
   ///   - weightDecay: added to the gradient as weightDecay · parameter; decoupled from it for adamw.
   public func make(
     parameters: [Parameter], learningRate: Double, momentum: Double? = nil, weightDecay: Double = 0
@@ -40,11 +49,11 @@ public enum OptimizerKind: String, Sendable, CaseIterable {
         parameters, learningRate: learningRate, weightDecay: weightDecay, decoupled: self == .adamw)
     case .sgd, .nesterov:
       return try SGD(
-        parameters, learningRate: learningRate, momentum: momentum ?? 0.9, weightDecay: weightDecay,
+        parameters, learningRate: learningRate, momentum: momentum ?? defaultMomentum!, weightDecay: weightDecay,
         nesterov: self == .nesterov)
     case .rmsprop:
       return try RMSprop(
-        parameters, learningRate: learningRate, momentum: momentum ?? 0, weightDecay: weightDecay)
+        parameters, learningRate: learningRate, momentum: momentum ?? defaultMomentum!, weightDecay: weightDecay)
     case .adagrad: return try Adagrad(parameters, learningRate: learningRate, weightDecay: weightDecay)
     }
   }

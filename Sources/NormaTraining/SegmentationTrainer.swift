@@ -47,6 +47,8 @@ public final class SegmentationTrainer {
   public private(set) var stepMilliseconds: [Double] = []
   public private(set) var dataWaitMilliseconds: [Double] = []
   public private(set) var history: [EpochRecord] = []
+  /// The validation after the last epoch, with probabilities; nil before its end.
+  public private(set) var finalEvaluation: Evaluation?
 
   /// - Throws: `DataError` or ``TrainingError`` when the options do not fit the data or each other.
   public init(
@@ -109,7 +111,7 @@ public final class SegmentationTrainer {
         loader = try BatchLoader(dataset: training, configuration: options.loader, epoch: epoch)
       }
       var evaluation = Evaluation(classes: training.classes)
-      let validationSeconds = try seconds { evaluation = try evaluate(keepingProbabilities: false) }
+      let validationSeconds = try seconds { evaluation = try evaluate(keepingProbabilities: epoch == options.epochs) }
       let record = EpochRecord(
         epoch: epoch, loss: summary.loss, accuracy: summary.accuracy, validationLoss: evaluation.loss,
         validationAccuracy: evaluation.confusion.accuracy,
@@ -119,6 +121,12 @@ public final class SegmentationTrainer {
         dataWaitSeconds: summary.dataWaitSeconds)
       history.append(record)
       try onEpoch(record)
+      guard evaluation.loss.isFinite else {
+        throw TrainingError(
+          "the validation loss became \(evaluation.loss) after epoch \(epoch); lower the learning rate (--learning-rate)"
+        )
+      }
+      if epoch == options.epochs { finalEvaluation = evaluation }
     }
   }
 
@@ -147,11 +155,8 @@ public final class SegmentationTrainer {
           step: total, totalSteps: options.epochs * loader.batchCount, stepsPerEpoch: loader.batchCount)
       var loss = 0.0
       var accuracy = 0.0
-      let elapsed = try seconds { (loss, accuracy) = try trainStep(batch, optimizer) }
-      guard loss.isFinite else {
-        throw TrainingError(
-          "the loss became \(loss) in epoch \(epoch), step \(step + 1) at learning rate \(optimizer.learningRate); "
-            + "lower the learning rate (--learning-rate) or look for extreme values in the images")
+      let elapsed = try seconds {
+        (loss, accuracy) = try trainStep(batch, optimizer, place: "epoch \(epoch), step \(step + 1)")
       }
       step += 1
       samples += batch.count
@@ -171,19 +176,28 @@ public final class SegmentationTrainer {
     return summary
   }
 
-  private func trainStep(_ batch: Batch, _ optimizer: any Optimizer) throws -> (loss: Double, accuracy: Double) {
+  private func trainStep(
+    _ batch: Batch, _ optimizer: any Optimizer, place: String
+  ) throws -> (loss: Double, accuracy: Double) {
     let (images, labels, weights) = try tensors(batch)
     for parameter in parameters { try parameter.value.setGradient(nil) }
     let logits = try model(images)
     let hasIgnored = batch.labels.contains(SegmentationDataset.ignoredClass)
     let loss = try options.loss(logits, labels: labels, weights: weights, hasIgnored: hasIgnored)
+    let value = try loss.item()
+    // Before the step, so that the weights stay as they were.
+    guard value.isFinite else {
+      throw TrainingError(
+        "the loss became \(value) in \(place) at learning rate \(optimizer.learningRate); "
+          + "lower the learning rate (--learning-rate) or look for extreme values in the images")
+    }
     try loss.backward()
     try optimizer.step()
     return try withoutGradients {
       let right = try classes(logits.detached()) .== labels
       let counted =
         hasIgnored ? try (labels .!= Int(SegmentationDataset.ignoredClass)).sum().item() : Double(labels.count)
-      return (try loss.item(), try right.sum().item() / max(1, counted))
+      return (value, try right.sum().item() / max(1, counted))
     }
   }
 
@@ -221,8 +235,9 @@ public final class SegmentationTrainer {
   /// Scores the network in evaluation mode on whole validation slices, mirrored at the border up to a size
   /// that it takes.
   public func evaluate(keepingProbabilities: Bool = true) throws -> Evaluation {
+    let wasTraining = model.isTraining
     model.evaluate()
-    defer { model.train() }
+    defer { model.train(wasTraining) }
     var evaluation = Evaluation(classes: validation.classes)
     let loader = try validation.validationBatches()
     try withoutGradients {
@@ -258,6 +273,5 @@ public final class SegmentationTrainer {
 
 /// The seconds that the body takes.
 private func seconds(_ body: () throws -> Void) rethrows -> Double {
-  let elapsed = try ContinuousClock().measure(body)
-  return Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
+  try ContinuousClock().measure(body).inSeconds
 }

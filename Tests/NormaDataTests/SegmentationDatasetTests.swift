@@ -30,6 +30,9 @@ import Testing
     let cases: [(format: SampleFormat, values: [Float], scaled: [Float])] = [
       (.uint8, [0, 51, 102, 255], [0, 0.2, 0.4, 1]),
       (.uint16, [0, 13107, 26214, 65535], [0, 0.2, 0.4, 1]),
+      // A camera of 12 bits, and one whose numbers happen to stay within 8.
+      (.uint16, [0, 819, 1638, 4095], [0, 0.2, 0.4, 1]),
+      (.int16, [0, 51, 102, 255], [0, 0.2, 0.4, 1]),
       (.int8, [-128, -77, -26, 127], [0, 0.2, 0.4, 1]),
       (.float32, [0, 0.25, 0.5, 0.75], [0, 0.25, 0.5, 0.75]),
       (.float32, [-2, -1, 0, 2], [0, 0.25, 0.5, 1]),

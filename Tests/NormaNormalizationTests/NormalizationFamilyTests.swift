@@ -221,6 +221,43 @@ struct FamilyCase: Sendable, CustomTestStringConvertible {
     }
   }
 
+  @Test(arguments: FamilyCase.norms) func parametersMayBeLowPrecision(_ norm: Normalization) throws {
+    let layer = try #require(try norm.layer(channels: 4))
+    try layer.to(dtype: .bfloat16)
+    let x = try Tensor.normal([2, 4, 3, 3], generator: Generator(seed: 5)).to(dtype: .bfloat16)
+    try layer(x).sum().backward()
+    #expect(layer.weight?.gradient?.dtype == .bfloat16)
+    layer.evaluate()
+    #expect(try layer(x).dtype == .bfloat16)
+  }
+
+  /// Their backward pass computes with plain numbers, so its own gradient would silently be wrong.
+  @Test(arguments: FamilyCase.norms) func secondDerivativesAreRefused(_ norm: Normalization) throws {
+    let layer = try #require(try norm.layer(channels: 4))
+    let x = try Tensor.normal([2, 4, 3, 3], generator: Generator(seed: 6)).requiringGradient()
+    let y = try layer(x).power(3).sum()
+    let error = #expect(throws: TensorError.self) { try y.gradients(of: [x], createGraph: true) }
+    #expect(error?.description.contains("second derivatives") == true)
+  }
+
+  @Test func evaluationKeepsTheStatisticsItSaw() throws {
+    func gradient(trainingBetween: Bool) throws -> [Double] {
+      let layer = try BatchNorm(channels: 2)
+      layer.evaluate()
+      let x = try Tensor.normal([2, 2, 3, 3], generator: Generator(seed: 7)).requiringGradient()
+      let y = try layer(x)
+      if trainingBetween {
+        layer.train()
+        _ = try layer(Tensor.normal([2, 2, 3, 3], generator: Generator(seed: 8)) * 9)
+      }
+      try y.backward(Tensor.normal([2, 2, 3, 3], generator: Generator(seed: 9)))
+      let weight = try #require(layer.weight?.gradient)
+      let input = try #require(x.gradient)
+      return try input.array() + weight.array()
+    }
+    #expect(try gradient(trainingBetween: true) == gradient(trainingBetween: false))
+  }
+
   @Test func wrongInputsAreNamed() throws {
     let layer = try BatchNorm(channels: 4)
     #expect(throws: NormalizationError.self) { try layer(Tensor.ones([2, 3, 4, 4])) }

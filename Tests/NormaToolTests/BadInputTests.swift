@@ -41,6 +41,13 @@ import Testing
     Case(name: "learning rate", arguments: ["--learning-rate", "-1"], says: ["--learning-rate"]),
     Case(name: "validation slices", arguments: ["--val-slices", "4"], says: ["4"]),
     Case(name: "class weights", arguments: ["--class-weights", "1,2,3"], says: ["2 class"]),
+    Case(name: "momentum of adam", arguments: ["--momentum", "0.5"], says: ["--momentum", "adam"]),
+    Case(
+      name: "classes balanced twice", arguments: ["--border-weights", "--class-weights", "balanced"],
+      says: ["already balances"]),
+    Case(
+      name: "synthetic and files",
+      arguments: ["--images", "images.tif", "--labels", "labels.tif", "--synthetic-seed", "1"], says: ["--synthetic"]),
     Case(name: "no epochs", arguments: ["--epochs", "0"], says: ["--epochs"]),
     Case(name: "device", arguments: ["--device", "gpu"], says: ["gpu", "cuda"]),
     Case(name: "not writable", arguments: ["--output", "labels.tif/run"], says: ["labels.tif", "writable"]),

@@ -51,6 +51,20 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     #expect(record.norms[0].mixes.isEmpty)
   }
 
+  @Test func overwritingLeavesNothingOfOtherNorms() throws {
+    let folder = try TemporaryFolder()
+    let options = ["--output", folder.path("run")] + smallSynthetic
+    #expect(try Tool.run(["compare", "--norms", "layer"] + options).status == 0)
+    try Data("mine".utf8).write(to: folder.url.appendingPathComponent("run/notes.txt"))
+    #expect(try Tool.run(["compare", "--norms", "none", "--overwrite"] + options).status == 0)
+    let names = try FileManager.default.subpathsOfDirectory(atPath: folder.path("run")).sorted()
+    #expect(
+      names == [
+        "history-none.csv", "notes.txt", "overlays", "overlays/none-slice-2.png", "overlays/none-slice-3.png",
+        "predictions-none.tif", "results.json", "weights-none.safetensors",
+      ])
+  }
+
   @Test func sameSeedSameNumbers() throws {
     let folder = try TemporaryFolder()
     func histories(_ name: String, seed: String) throws -> [[Double]] {
@@ -76,7 +90,7 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     let outcome = try Tool.run(
       [
         "train", "--norm", "switchable", "--images", images, "--labels", labels, "--ignore-label", "9", "--loss",
-        "cross-entropy+dice", "--class-weights", "balanced", "--border-weights", "--val-slices", "1", "--dtype",
+        "cross-entropy+dice", "--class-weights", "1,2,0.5", "--border-weights", "--val-slices", "1", "--dtype",
         "bfloat16",
         "--schedule", "one-cycle", "--optimizer", "nesterov", "--json", "--output", folder.path("run"),
       ] + small)

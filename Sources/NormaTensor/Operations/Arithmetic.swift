@@ -35,12 +35,12 @@ extension Tensor {
   public static prefix func - (a: Tensor) throws -> Tensor { try Op.negative(.tensor(a)) }
 
   /// Adds `scale · other` in place.
-  public func add(_ other: Tensor, scale: Double = 1) throws {
-    try Op.addInPlace.run(.tensor(self), .tensor(other), .double(scale))
+  public func add(_ other: Tensor, scale: some TensorScalar = 1) throws {
+    try Op.addInPlace.run(.tensor(self), .tensor(other), scale.argument)
   }
 
   /// Adds a number in place.
-  public func add(scalar: Double) throws { try Op.addScalarInPlace.run(.tensor(self), .double(scalar)) }
+  public func add(scalar: some TensorScalar) throws { try Op.addScalarInPlace.run(.tensor(self), scalar.argument) }
 
   /// Adds `a · b` in place, with broadcasting of both.
   public func addProduct(_ a: Tensor, _ b: Tensor) throws {

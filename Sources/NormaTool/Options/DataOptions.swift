@@ -21,27 +21,33 @@ struct DataOptions: ParsableArguments {
     help: ArgumentHelp("Height and width of the synthetic stack; the crop unless given.", valueName: "pixels"))
   var syntheticSize: Int?
 
-  @Option(help: ArgumentHelp("Slices of the synthetic stack.", valueName: "count"))
-  var syntheticSlices = 24
+  @Option(help: ArgumentHelp("Slices of the synthetic stack. (default: 24)", valueName: "count"))
+  var syntheticSlices: Int?
 
-  @Option(help: ArgumentHelp("Decides the synthetic stack.", valueName: "seed"))
-  var syntheticSeed: UInt64 = 0
+  @Option(help: ArgumentHelp("Decides the synthetic stack. (default: 0)", valueName: "seed"))
+  var syntheticSeed: UInt64?
 
   func validate() throws {
     guard (images == nil) == (labels == nil) else {
       throw ValidationError(
         "--images and --labels belong together: give both, or neither for the built-in synthetic stack.")
     }
-    if images != nil, syntheticSize != nil {
-      throw ValidationError("--synthetic-size is for the built-in stack; leave it out with --images.")
+    if images != nil, syntheticSize != nil || syntheticSlices != nil || syntheticSeed != nil {
+      throw ValidationError("the --synthetic options are for the built-in stack; leave them out with --images.")
     }
-    guard syntheticSlices >= 2 else {
-      throw ValidationError("--synthetic-slices must be at least 2, got \(syntheticSlices).")
+    guard slicesOfSynthetic >= 2 else {
+      throw ValidationError("--synthetic-slices must be at least 2, got \(slicesOfSynthetic).")
     }
     if let size = syntheticSize, !(16...8192).contains(size) {
       throw ValidationError("--synthetic-size must be in 16…8192, got \(size).")
     }
   }
+
+  var slicesOfSynthetic: Int { syntheticSlices ?? 24 }
+  var seedOfSynthetic: UInt64 { syntheticSeed ?? 0 }
+
+  /// The extent of the synthetic stack: the crop's where none is given.
+  func sizeOfSynthetic(crop: Int) -> Int { syntheticSize ?? min(max(crop, 16), 8192) }
 
   struct Loaded {
     let name: String
@@ -58,9 +64,9 @@ struct DataOptions: ParsableArguments {
       name = images
       stacks = (try ImageFile.read(images), try ImageFile.read(labels))
     } else {
-      let size = syntheticSize ?? min(max(crop, 16), 8192)
-      name = "synthetic EM-like stack (\(syntheticSlices) slices of \(size)×\(size), seed \(syntheticSeed))"
-      stacks = SyntheticEM(width: size, height: size, slices: syntheticSlices, seed: syntheticSeed).make()
+      let (size, slices, seed) = (sizeOfSynthetic(crop: crop), slicesOfSynthetic, seedOfSynthetic)
+      name = "synthetic EM-like stack (\(slices) slices of \(size)×\(size), seed \(seed))"
+      stacks = SyntheticEM(width: size, height: size, slices: slices, seed: seed).make()
     }
     let dataset = try SegmentationDataset(
       images: stacks.images, labels: stacks.labels, ignore: ignoreLabel, name: name)

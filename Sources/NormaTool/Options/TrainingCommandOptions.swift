@@ -35,7 +35,7 @@ struct TrainingCommandOptions: ParsableArguments {
     transform: ClassWeights.init(parsing:))
   var classWeights = ClassWeights.equal
 
-  @Flag(help: "Weigh pixels between close cells more, by the U-Net paper's border weight map.")
+  @Flag(help: "Weigh pixels between close cells more, and the classes equally, by the U-Net paper's weight map.")
   var borderWeights = false
 
   @Option(help: ArgumentHelp("adam, adamw, sgd, nesterov, rmsprop or adagrad.", valueName: "name"))
@@ -139,6 +139,12 @@ struct TrainingCommandOptions: ParsableArguments {
     if let momentum, !(0..<1).contains(momentum) {
       throw ValidationError("--momentum must be at least 0 and below 1, got \(momentum).")
     }
+    if momentum != nil, optimizer.defaultMomentum == nil {
+      throw ValidationError("--momentum is for sgd, nesterov and rmsprop; \(optimizer.rawValue) has none.")
+    }
+    if borderWeights, classWeights == .balanced {
+      throw ValidationError("--border-weights already balances the classes; leave out --class-weights balanced.")
+    }
     guard weightDecay >= 0, weightDecay.isFinite else {
       throw ValidationError("--weight-decay must be at least 0, got \(weightDecay).")
     }
@@ -165,7 +171,7 @@ struct TrainingCommandOptions: ParsableArguments {
     options.loss = SegmentationLoss(kind: loss, classWeights: classWeights.weights(for: training))
     options.optimizer = optimizer
     options.learningRate = learningRate ?? optimizer.defaultLearningRate
-    options.momentum = momentum
+    options.momentum = momentum ?? optimizer.defaultMomentum
     options.weightDecay = weightDecay
     options.schedule = schedule
     options.dtype = dtype.dtype
