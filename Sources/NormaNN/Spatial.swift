@@ -1,7 +1,7 @@
 import NormaTensor
 
-/// Largest value of every window; the stride is the window unless given.
-public final class MaxPool: Module, Layer {
+/// The windows of a pooling layer; the stride is the window unless given.
+public class WindowPool: Module {
   public let kernel: [Int]
   public let stride: [Int]
   public let padding: [Int]
@@ -11,24 +11,17 @@ public final class MaxPool: Module, Layer {
     self.stride = stride ?? kernel
     self.padding = padding ?? kernel.map { _ in 0 }
   }
+}
 
+/// Largest value of every window.
+public final class MaxPool: WindowPool, Layer {
   public func forward(_ input: Tensor) throws -> Tensor {
     try input.maxPooled(kernel: kernel, stride: stride, padding: padding)
   }
 }
 
-/// Mean of every window; the stride is the window unless given.
-public final class AveragePool: Module, Layer {
-  public let kernel: [Int]
-  public let stride: [Int]
-  public let padding: [Int]
-
-  public init(kernel: [Int], stride: [Int]? = nil, padding: [Int]? = nil) {
-    self.kernel = kernel
-    self.stride = stride ?? kernel
-    self.padding = padding ?? kernel.map { _ in 0 }
-  }
-
+/// Mean of every window.
+public final class AveragePool: WindowPool, Layer {
   public func forward(_ input: Tensor) throws -> Tensor {
     try input.averagePooled(kernel: kernel, stride: stride, padding: padding)
   }

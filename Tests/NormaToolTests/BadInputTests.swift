@@ -32,6 +32,8 @@ import Testing
     Case(
       name: "crop larger than the image",
       arguments: ["--images", "images.tif", "--labels", "labels.tif", "--crop", "64"], says: ["48", "64"]),
+    Case(
+      name: "crop larger than any stack", arguments: ["--crop", "1000000000000"], says: ["48", "1000000000000"]),
     Case(name: "crop of no multiple", arguments: ["--crop", "40"], says: ["multiple of 16", "40"]),
     Case(
       name: "unknown norm", arguments: ["--norms", "bach"], says: ["bach", "batch", "group:G", "switchable", "layer"]),

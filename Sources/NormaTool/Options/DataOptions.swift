@@ -18,7 +18,8 @@ struct DataOptions: ParsableArguments {
   var valSlices = 4
 
   @Option(
-    help: ArgumentHelp("Height and width of the synthetic stack; the crop unless given.", valueName: "pixels"))
+    help: ArgumentHelp(
+      "Height and width of the synthetic stack; the crop (at most 1024) unless given.", valueName: "pixels"))
   var syntheticSize: Int?
 
   @Option(help: ArgumentHelp("Slices of the synthetic stack. (default: 24)", valueName: "count"))
@@ -46,8 +47,8 @@ struct DataOptions: ParsableArguments {
   var slicesOfSynthetic: Int { syntheticSlices ?? 24 }
   var seedOfSynthetic: UInt64 { syntheticSeed ?? 0 }
 
-  /// The extent of the synthetic stack: the crop's where none is given.
-  func sizeOfSynthetic(crop: Int) -> Int { syntheticSize ?? min(max(crop, 16), 8192) }
+  /// The extent of the synthetic stack: the crop's where none is given, within reason.
+  func sizeOfSynthetic(crop: Int) -> Int { syntheticSize ?? min(max(crop, 16), 1024) }
 
   struct Loaded {
     let name: String
