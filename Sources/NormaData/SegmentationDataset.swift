@@ -77,6 +77,10 @@ public struct SegmentationDataset: Sendable {
   public func split(
     validationSlices: Int
   ) throws -> (training: SegmentationDataset, validation: SegmentationDataset) {
+    guard pages >= 2 else {
+      throw DataError(
+        .split, "Expected at least two slices, one for training and one for validation, received \(pages) in \(name).")
+    }
     guard validationSlices >= 1, validationSlices < pages else {
       throw DataError(
         .split,

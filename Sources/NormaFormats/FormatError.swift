@@ -4,11 +4,11 @@ public struct FormatError: Error, CustomStringConvertible, Sendable, Equatable {
   public let path: String
   /// What is wrong with it.
   public let reason: String
-  /// The whole sentence, such as "cannot read images 'x.tif': No such file or directory".
+  /// The whole sentence, such as "cannot read 'x.tif': No such file or directory".
   public let description: String
 
   static func reading(_ path: String, _ reason: String) -> FormatError {
-    FormatError(path: path, reason: reason, description: "cannot read images '\(path)': \(reason)")
+    FormatError(path: path, reason: reason, description: "cannot read '\(path)': \(reason)")
   }
 
   static func writing(_ path: String, _ reason: String) -> FormatError {

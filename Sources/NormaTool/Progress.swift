@@ -34,8 +34,15 @@ final class Progress {
   }
 
   func step(_ progress: TrainingProgress) {
-    guard isTerminal else { return }
     let now = clock.now
+    guard isTerminal else {
+      // Lines come once per epoch here, which can be hours: tell early how long all will take.
+      if normIndex == 0, progress.epoch == 1, progress.step == min(10, progress.stepsPerEpoch) {
+        let all = (now - normStart).inSeconds / Double(progress.step) * Double(epochs * progress.stepsPerEpoch * norms)
+        note("about \(NormaReport.clock(all)) for the whole run, by the first steps")
+      }
+      return
+    }
     if let last = lastDrawn, now - last < .milliseconds(100), progress.step < progress.stepsPerEpoch { return }
     lastDrawn = now
     let done = (progress.epoch - 1) * progress.stepsPerEpoch + progress.step

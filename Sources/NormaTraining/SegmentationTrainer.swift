@@ -84,9 +84,11 @@ public final class SegmentationTrainer {
       throw TrainingError("the learning rate must be a number above 0, got \(options.learningRate)")
     }
     if let weights = options.loss.classWeights {
-      guard weights.count == training.classes, weights.allSatisfy({ $0 >= 0 && $0.isFinite }) else {
+      guard weights.count == training.classes, weights.allSatisfy({ $0 >= 0 && $0.isFinite }),
+        weights.contains(where: { $0 > 0 })
+      else {
         throw TrainingError(
-          "\(training.classes) class weights of at least 0 are needed for the \(training.classes) classes, got \(weights)"
+          "\(training.classes) class weights of at least 0, not all 0, are needed for the \(training.classes) classes, got \(weights)"
         )
       }
     }
@@ -123,7 +125,7 @@ public final class SegmentationTrainer {
       try onEpoch(record)
       guard evaluation.loss.isFinite else {
         throw TrainingError(
-          "the validation loss became \(evaluation.loss) after epoch \(epoch); lower the learning rate (--learning-rate)"
+          "the validation loss became \(evaluation.loss.isNaN ? "NaN" : "infinite") after epoch \(epoch); lower the learning rate (--learning-rate)"
         )
       }
       if epoch == options.epochs { finalEvaluation = evaluation }
@@ -188,7 +190,7 @@ public final class SegmentationTrainer {
     // Before the step, so that the weights stay as they were.
     guard value.isFinite else {
       throw TrainingError(
-        "the loss became \(value) in \(place) at learning rate \(optimizer.learningRate); "
+        "the loss became \(value.isNaN ? "NaN" : "infinite") in \(place) at learning rate \(optimizer.learningRate); "
           + "lower the learning rate (--learning-rate) or look for extreme values in the images")
     }
     try loss.backward()

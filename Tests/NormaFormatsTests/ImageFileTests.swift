@@ -31,7 +31,7 @@ import Testing
     }
     #expect(
       failure { try ImageFile.read(folder("x.tif")) }
-        == "cannot read images '\(folder("x.tif"))': No such file or directory")
+        == "cannot read '\(folder("x.tif"))': No such file or directory")
   }
 }
 

@@ -76,7 +76,7 @@ import Testing
     let bytes = try folder.bytes("v.png")
     for length in 0..<bytes.count {
       let path = try folder.write(Array(bytes[..<length]), "a.png")
-      #expect(failure { try PNG.read(path) }.hasPrefix("cannot read images '\(path)': "))
+      #expect(failure { try PNG.read(path) }.hasPrefix("cannot read '\(path)': "))
     }
     let path = try folder.write(Array(bytes[..<60]), "a.png")
     #expect(failure { try PNG.read(path) }.contains("libpng: "))
@@ -112,7 +112,7 @@ import Testing
   @Test func otherFiles() throws {
     #expect(
       failure { try PNG.read(folder("x.png")) }
-        == "cannot read images '\(folder("x.png"))': No such file or directory")
+        == "cannot read '\(folder("x.png"))': No such file or directory")
     #expect(failure { try PNG.read(folder.write([], "a.png")) }.contains("empty"))
     #expect(failure { try PNG.read(folder.write([1, 2], "a.png")) }.contains("01 02"))
     #expect(failure { try PNG.read(folder.path) }.contains("Is a directory"))

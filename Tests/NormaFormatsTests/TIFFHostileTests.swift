@@ -19,7 +19,7 @@ import Testing
   func failureOfReading(_ bytes: [UInt8], sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
     let path = try folder.write(bytes, "a.tif")
     let text = failure({ try TIFF.read(path) }, sourceLocation: sourceLocation)
-    #expect(text.hasPrefix("cannot read images '\(path)': "), sourceLocation: sourceLocation)
+    #expect(text.hasPrefix("cannot read '\(path)': "), sourceLocation: sourceLocation)
     return text
   }
 
@@ -100,7 +100,7 @@ import Testing
         .contains("BigTIFF header"))
     #expect(
       failure { try TIFF.read(folder("x.tif")) }
-        == "cannot read images '\(folder("x.tif"))': No such file or directory")
+        == "cannot read '\(folder("x.tif"))': No such file or directory")
     #expect(failure { try TIFF.read(folder.path) }.contains("Is a directory"))
     // Opening a pipe for reading must not wait for a writer.
     #expect(mkfifo(folder("pipe"), 0o600) == 0)

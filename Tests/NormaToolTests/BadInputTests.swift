@@ -33,7 +33,7 @@ import Testing
       name: "crop larger than the image",
       arguments: ["--images", "images.tif", "--labels", "labels.tif", "--crop", "64"], says: ["48", "64"]),
     Case(
-      name: "crop larger than any stack", arguments: ["--crop", "1000000000000"], says: ["48", "1000000000000"]),
+      name: "crop larger than any stack", arguments: ["--crop", "1000000000000"], says: ["--crop", "65536"]),
     Case(name: "crop of no multiple", arguments: ["--crop", "40"], says: ["multiple of 16", "40"]),
     Case(
       name: "unknown norm", arguments: ["--norms", "bach"], says: ["bach", "batch", "group:G", "switchable", "layer"]),
@@ -50,6 +50,11 @@ import Testing
     Case(
       name: "synthetic and files",
       arguments: ["--images", "images.tif", "--labels", "labels.tif", "--synthetic-seed", "1"], says: ["--synthetic"]),
+    Case(name: "empty output", arguments: ["--output", ""], says: ["--output"]),
+    Case(name: "endless epochs", arguments: ["--epochs", "9223372036854775807"], says: ["--epochs", "1000000"]),
+    Case(name: "endless batch", arguments: ["--batch-size", "9223372036854775807"], says: ["--batch-size"]),
+    Case(name: "too many threads", arguments: ["--threads", "99999999999"], says: ["--threads"]),
+    Case(name: "no weight at all", arguments: ["--class-weights", "0,0"], says: ["not all 0"]),
     Case(name: "no epochs", arguments: ["--epochs", "0"], says: ["--epochs"]),
     Case(name: "device", arguments: ["--device", "gpu"], says: ["gpu", "cuda"]),
     Case(name: "not writable", arguments: ["--output", "labels.tif/run"], says: ["labels.tif", "writable"]),

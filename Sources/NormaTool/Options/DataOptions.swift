@@ -36,11 +36,16 @@ struct DataOptions: ParsableArguments {
     if images != nil, syntheticSize != nil || syntheticSlices != nil || syntheticSeed != nil {
       throw ValidationError("the --synthetic options are for the built-in stack; leave them out with --images.")
     }
-    guard slicesOfSynthetic >= 2 else {
-      throw ValidationError("--synthetic-slices must be at least 2, got \(slicesOfSynthetic).")
+    guard (2...10_000).contains(slicesOfSynthetic) else {
+      throw ValidationError("--synthetic-slices must be in 2…10000, got \(slicesOfSynthetic).")
     }
     if let size = syntheticSize, !(16...8192).contains(size) {
       throw ValidationError("--synthetic-size must be in 16…8192, got \(size).")
+    }
+    if let size = syntheticSize, size * size * slicesOfSynthetic > 1_000_000_000 {
+      throw ValidationError(
+        "a synthetic stack may have 10⁹ pixels, got \(slicesOfSynthetic) slices of \(size)×\(size); choose fewer or smaller ones."
+      )
     }
   }
 

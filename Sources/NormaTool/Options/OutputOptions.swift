@@ -5,8 +5,12 @@ struct OutputOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Folder for the results; default: runs/COMMAND-DATE-TIME.", valueName: "folder"))
   var output: String?
 
-  @Flag(help: "Replace the results of an earlier run in the output folder.")
+  @Flag(help: "Replace an earlier run's results, histories, weights, predictions and overlays in the output folder.")
   var overwrite = false
+
+  func validate() throws {
+    if output?.isEmpty == true { throw ValidationError("--output must name a folder, got an empty text.") }
+  }
 
   @Flag(help: "Print the results as JSON instead of a table.")
   var json = false

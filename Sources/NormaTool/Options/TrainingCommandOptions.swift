@@ -127,11 +127,11 @@ struct TrainingCommandOptions: ParsableArguments {
 
   func validate() throws {
     let counts = [
-      ("--epochs", epochs), ("--samples-per-epoch", samplesPerEpoch), ("--batch-size", batchSize),
-      ("--crop", crop), ("--threads", threads ?? 1),
+      ("--epochs", epochs, 1_000_000), ("--samples-per-epoch", samplesPerEpoch, 1_000_000_000),
+      ("--batch-size", batchSize, 65_536), ("--crop", crop, 65_536), ("--threads", threads ?? 1, 4096),
     ]
-    for (name, value) in counts where value < 1 {
-      throw ValidationError("\(name) must be at least 1, got \(value).")
+    for (name, value, greatest) in counts where !(1...greatest).contains(value) {
+      throw ValidationError("\(name) must be in 1…\(greatest), got \(value).")
     }
     if let learningRate, !(learningRate > 0 && learningRate.isFinite) {
       throw ValidationError("--learning-rate must be a number above 0, got \(learningRate).")
