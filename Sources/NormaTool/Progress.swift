@@ -38,7 +38,8 @@ final class Progress {
     guard isTerminal else {
       // Lines come once per epoch here, which can be hours: tell early how long all will take.
       if normIndex == 0, progress.epoch == 1, progress.step == min(10, progress.stepsPerEpoch) {
-        let all = (now - normStart).inSeconds / Double(progress.step) * Double(epochs * progress.stepsPerEpoch * norms)
+        let perStep = (now - normStart) / .seconds(1) / Double(progress.step)
+        let all = perStep * Double(epochs * progress.stepsPerEpoch * norms)
         note("about \(NormaReport.clock(all)) for the whole run, by the first steps")
       }
       return
@@ -47,7 +48,7 @@ final class Progress {
     lastDrawn = now
     let done = (progress.epoch - 1) * progress.stepsPerEpoch + progress.step
     let total = epochs * progress.stepsPerEpoch
-    let elapsed = (now - normStart).inSeconds
+    let elapsed = (now - normStart) / .seconds(1)
     // The norms still to come are taken to need as long as this one.
     let whole = elapsed / Double(done) * Double(total)
     let remaining = whole - elapsed + whole * Double(norms - normIndex - 1)
@@ -60,10 +61,10 @@ final class Progress {
   }
 
   func epoch(_ record: EpochRecord) {
-    let perStep = isTerminal ? "\r" : ""
+    let start = isTerminal ? "\r" : ""
     let end = isTerminal ? "\u{1B}[K\n" : "\n"
     write(
-      "\(perStep)\(name) epoch \(record.epoch)/\(epochs)  \(fixed(record.seconds, 1)) s  loss \(fixed(record.loss, 4))  "
+      "\(start)\(name) epoch \(record.epoch)/\(epochs)  \(fixed(record.seconds, 1)) s  loss \(fixed(record.loss, 4))  "
         + "acc \(fixed(record.accuracy, 4))  val loss \(fixed(record.validationLoss, 4))  "
         + "val acc \(fixed(record.validationAccuracy, 4))\(end)")
   }

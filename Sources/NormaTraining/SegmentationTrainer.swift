@@ -275,5 +275,5 @@ public final class SegmentationTrainer {
 
 /// The seconds that the body takes.
 private func seconds(_ body: () throws -> Void) rethrows -> Double {
-  try ContinuousClock().measure(body).inSeconds
+  try ContinuousClock().measure(body) / .seconds(1)
 }

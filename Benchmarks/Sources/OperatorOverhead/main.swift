@@ -7,7 +7,7 @@ func medianNanoseconds(_ body: () throws -> Void) rethrows -> Double {
   var times: [Double] = []
   for _ in 0..<31 {
     let elapsed = try ContinuousClock().measure { for _ in 0..<calls { try body() } }
-    times.append(Double(elapsed.components.attoseconds) / 1e9 / Double(calls))
+    times.append(elapsed / .nanoseconds(1) / Double(calls))
   }
   return times.sorted()[times.count / 2]
 }

@@ -41,7 +41,7 @@ for step in 0..<steps + 2 {
       try loss.backward()
       try cases[index].optimizer.step()
     }
-    if step >= 2 { cases[index].times.append(Double(elapsed.components.attoseconds) / 1e15) }
+    if step >= 2 { cases[index].times.append(elapsed / .milliseconds(1)) }
   }
 }
 for item in cases {
