@@ -7,7 +7,12 @@ public protocol Layer: Module {
 
 extension Layer {
   public func callAsFunction(_ input: Tensor) throws -> Tensor {
-    let output = try forward(input)
+    try observed(input) { try forward(input) }
+  }
+
+  /// Runs a computation of this layer so that a ``LayerObserver`` sees it.
+  public func observed(_ input: Tensor, _ compute: () throws -> Tensor) rethrows -> Tensor {
+    let output = try compute()
     if let observer = LayerObserver.current { observer(self, input, output) }
     return output
   }

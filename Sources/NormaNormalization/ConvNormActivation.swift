@@ -15,6 +15,7 @@ public final class ConvNormActivation: Module, Layer {
 
   public func forward(_ input: Tensor) throws -> Tensor {
     let convolved = try conv(input)
+    if let norm = norm as? NormalizationLayer { return try norm(convolved, activation: activation) }
     // The normalization keeps its input, not its output, so the activation may overwrite the latter.
     return try activation.consuming(norm.map { try $0(convolved) } ?? convolved)
   }

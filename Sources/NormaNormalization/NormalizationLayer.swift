@@ -35,7 +35,15 @@ open class NormalizationLayer: Module, Layer {
   /// Logits of the mixing weights [K], or nil for one partition.
   var mixLogits: (mean: Parameter, variance: Parameter)? { nil }
 
-  public func forward(_ input: Tensor) throws -> Tensor {
+  public func forward(_ input: Tensor) throws -> Tensor { try forward(input, activation: .none) }
+
+  /// Normalizes and applies the activation to the result, in one pass where there is a kernel for both.
+  public final func callAsFunction(_ input: Tensor, activation: Activation) throws -> Tensor {
+    try observed(input) { try forward(input, activation: activation) }
+  }
+
+  /// ``callAsFunction(_:activation:)`` without telling observers.
+  public final func forward(_ input: Tensor, activation: Activation) throws -> Tensor {
     let shape = input.shape
     guard input.rank >= 2, shape[1] == channels else {
       throw NormalizationError(
@@ -66,7 +74,7 @@ open class NormalizationLayer: Module, Layer {
     if isTraining, let running, let index = partitions.firstIndex(of: .batch) {
       try running.update(statistics[index], valuesPerChannel: values(.batch))
     }
-    return output
+    return try activation.consuming(output)
   }
 }
 
