@@ -45,7 +45,9 @@ let package = Package(
       ]),
     .target(name: "NormaTensor", dependencies: ["CTorch"]),
     .target(name: "NormaNN", dependencies: ["NormaTensor"]),
-    .target(name: "NormaNormalization", dependencies: ["NormaNN"]),
+    // Optimized in debug builds too: without, tests that train would take hours.
+    .target(name: "CMomentKernels", cSettings: [.unsafeFlags(["-O3"])]),
+    .target(name: "NormaNormalization", dependencies: ["NormaNN", "CMomentKernels"]),
     .target(name: "NormaModels", dependencies: ["NormaNormalization"]),
 
     // Without the engine

@@ -1,46 +1,69 @@
 import NormaTensor
 
-/// The four kernels by libtorch's batch-normalization operators, which treat every (sample, channel)
-/// plane as a channel of its own. Runs on the CPU and on CUDA, which have these operators.
+/// The passes over the data by libtorch's batch-normalization operators, which treat every (sample, channel)
+/// plane as a channel of its own: for the devices and types that have no kernels of Norma's.
 ///
 /// libtorch's operators compute scale · x + shift' in the type of the statistics, so float32 data lose digits where
 /// the mean is far larger than the deviation, as they do in PyTorch: about 3e-4 of a deviation at a mean of 10⁴.
 struct LibtorchMomentKernels: MomentKernels {
-  func moments(of x: Tensor) throws -> Moments {
-    let planes = Planes(x)
-    let parts = try planes.parts(of: x).map { try $0.channelMoments() }
-    return Moments(
-      mean: try planes.table(parts.map(\.mean)), variance: try planes.table(parts.map(\.variance)))
-  }
+  func shape(of x: Tensor, branches: [Branch]) -> MomentShape { MomentShape(x) }
 
-  func scaleShift(_ x: Tensor, scale: Tensor, center: Tensor, shift: Tensor) throws -> Tensor {
-    let planes = Planes(x)
-    let (scales, centers, shifts) = (
-      try planes.vectors(scale), try planes.vectors(center), try planes.vectors(shift)
-    )
-    return try planes.join(
-      planes.parts(of: x).enumerated().map { index, part in
-        try part.channelScaleShift(scale: scales[index], center: centers[index], shift: shifts[index])
-      })
-  }
-
-  func reductions(gradient g: Tensor, x: Tensor, center: Tensor) throws -> GradientSums {
-    let planes = Planes(x)
-    let centers = try planes.vectors(center)
-    let xs = try planes.parts(of: x)
-    let parts = try planes.parts(of: g).enumerated().map { index, part in
-      try part.channelProductSums(with: xs[index], center: centers[index])
+  func forward(_ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation) throws -> Tensor {
+    if mix.looksAtData {
+      let planes = Planes(x)
+      let parts = try planes.parts(of: x).map { try $0.channelMoments() }
+      try planes.read([parts.map(\.mean), parts.map(\.variance)], into: [mix.mean, mix.variance])
     }
-    return GradientSums(
-      products: try planes.table(parts.map(\.products)), sums: try planes.table(parts.map(\.sums)))
+    mix.solve(mix.shape.whole)
+    return try replay(x, mix, activation)
   }
 
-  func apply(gradient g: Tensor, x: Tensor, scale: Tensor, factor: Tensor, center: Tensor, shift: Tensor)
+  func replay(_ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation) throws -> Tensor {
+    let planes = Planes(x)
+    let tables = try planes.vectors([mix.scale, mix.center, mix.shift], like: x)
+    let output = try planes.join(planes.parts(of: x).enumerated().map { try $1.scaled(tables, $0) })
+    switch activation {
+    case .none: return output
+    case .relu: return try output.reluInPlace()
+    case .leakyReLU(let slope): return try output.leakyReLU(slope: slope)
+    }
+  }
+
+  func backward(_ g: Tensor, x: Tensor, _ mix: MomentMix, _ gradient: MomentGradient, _ activation: FusedActivation)
     throws -> Tensor
   {
-    let result = try scaleShift(g, scale: scale, center: shift.zerosLike(), shift: shift)
-    try result.add(scaleShift(x, scale: factor, center: center, shift: center.zerosLike()))
+    let planes = Planes(x)
+    let g = try through(activation, g, x, mix)
+    let xs = try planes.parts(of: x)
+    let gs = try planes.parts(of: g)
+    let tables = try planes.vectors([mix.scale, mix.center], like: x)
+    let sums = try gs.enumerated().map { try $1.channelProductSums(with: xs[$0], center: tables[1][$0]) }
+    try planes.read([sums.map(\.products), sums.map(\.sums)], into: [gradient.products, gradient.sums])
+    gradient.solve(mix.shape.whole)
+    let factors = try planes.vectors([gradient.factor, mix.center, gradient.offset], like: x)
+    let none = try tables[0].map { try $0.zerosLike() }
+    let result = try planes.join(gs.enumerated().map { try $1.scaled([tables[0], none, none], $0) })
+    try result.add(planes.join(xs.enumerated().map { try $1.scaled(factors, $0) }))
     return result
+  }
+
+  /// The gradient before the activation.
+  private func through(_ activation: FusedActivation, _ g: Tensor, _ x: Tensor, _ mix: MomentMix) throws -> Tensor {
+    let slope: Double
+    switch activation {
+    case .none: return g
+    case .relu: slope = 0
+    case .leakyReLU(let given): slope = given
+    }
+    let passes = try (replay(x, mix, .none) .> 0).to(dtype: g.dtype)
+    return try g * (slope == 0 ? passes : passes * (1 - slope) + slope)
+  }
+}
+
+extension Tensor {
+  /// scale · (self − center) + shift for the tables [scale, center, shift] of one part.
+  fileprivate func scaled(_ tables: [[Tensor]], _ part: Int) throws -> Tensor {
+    try channelScaleShift(scale: tables[0][part], center: tables[1][part], shift: tables[2][part])
   }
 }
 
@@ -49,17 +72,19 @@ struct LibtorchMomentKernels: MomentKernels {
 private struct Planes {
   private let shape: [Int]
   private let format: MemoryFormat
+  private let cells: Int
 
   init(_ x: Tensor) {
     shape = x.shape
     format = x.denseFormat
+    cells = shape[0] * shape[1]
   }
 
   private var isOnePart: Bool { format == .contiguous }
 
   func parts(of x: Tensor) throws -> [Tensor] {
     let dense = try x.contiguous(format)
-    if isOnePart { return [try dense.reshaped([1, shape[0] * shape[1], -1])] }
+    if isOnePart { return [try dense.reshaped([1, cells, -1])] }
     if shape[0] == 1 { return [dense] }
     return try (0..<shape[0]).map { try dense.sliced($0..<$0 + 1) }
   }
@@ -69,24 +94,23 @@ private struct Planes {
     return parts.count == 1 ? parts[0] : try Tensor.concatenate(parts, dimension: 0)
   }
 
-  /// A table [N, C] as one vector per part.
-  func vectors(_ table: Tensor) throws -> [Tensor] {
-    if isOnePart { return [try table.reshaped([-1])] }
-    return try (0..<shape[0]).map { try table.selected($0) }
+  /// Tables [N, C] as tensors on x's device, one per table and part; all in one transfer.
+  func vectors(_ tables: [UnsafeMutablePointer<Double>], like x: Tensor) throws -> [[Tensor]] {
+    let numbers = tables.flatMap { UnsafeBufferPointer(start: $0, count: cells) }
+    let all = try Tensor(numbers, shape: [tables.count, cells]).to(dtype: x.dtype.accumulation).to(device: x.device)
+    let parts = isOnePart ? 1 : shape[0]
+    let extent = cells / parts
+    return try tables.indices.map { table in
+      let row = try all.selected(table)
+      return try (0..<parts).map { try row.sliced($0 * extent..<($0 + 1) * extent) }
+    }
   }
 
-  func table(_ vectors: [Tensor]) throws -> Tensor {
-    try (vectors.count == 1 ? vectors[0] : Tensor.concatenate(vectors, dimension: 0))
-      .reshaped([shape[0], shape[1]])
-  }
-}
-
-extension Tensor {
-  /// The layout in which the data already lies without gaps; contiguous when it has to be copied.
-  var denseFormat: MemoryFormat {
-    if isContiguous(.contiguous) { return .contiguous }
-    if rank == 4, isContiguous(.channelsLast) { return .channelsLast }
-    if rank == 5, isContiguous(.channelsLast3d) { return .channelsLast3d }
-    return .contiguous
+  /// The other way.
+  func read(_ vectors: [[Tensor]], into tables: [UnsafeMutablePointer<Double>]) throws {
+    let numbers: [Double] = try Tensor.concatenate(vectors.flatMap { $0 }, dimension: 0).array()
+    for (index, table) in tables.enumerated() {
+      for cell in 0..<cells { table[cell] = numbers[index * cells + cell] }
+    }
   }
 }

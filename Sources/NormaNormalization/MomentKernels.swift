@@ -1,38 +1,58 @@
+import NormaNN
 import NormaTensor
 
-/// The four passes over the data that every normalization of the family is made of. `x` and `g` are
-/// [N, C, spatial…] in any dense layout; tables are [N, C] in the accumulation type of the data.
+/// The passes over the data that every normalization of the family is made of: moments, scale and shift,
+/// reduction of the gradient, application of the gradient. `x` and `g` are [N, C, spatial…].
 ///
-/// Together with the pooling of N×C numbers in between they are all that a member needs, so a faster
-/// implementation replaces these four functions and nothing else.
+/// Everything else that a member needs are N×C numbers in between (``MomentMix``), so a faster implementation for
+/// some device replaces these functions and nothing else.
 protocol MomentKernels: Sendable {
-  /// Mean and biased variance of every plane.
-  func moments(of x: Tensor) throws -> Moments
+  /// The table that a mix over x works on. It may see samples as further positions where every branch has
+  /// the samples in common.
+  func shape(of x: Tensor, branches: [Branch]) -> MomentShape
 
-  /// y = scale · (x − center) + shift.
-  ///
-  /// The center is separate so that an implementation can subtract it before scaling, which keeps the digits
-  /// that scale · x + shift' loses when the mean is large.
-  func scaleShift(_ x: Tensor, scale: Tensor, center: Tensor, shift: Tensor) throws -> Tensor
+  /// Moments of x, the mix's solution, and act(scale · (x − center) + shift): a fresh tensor.
+  func forward(_ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation) throws -> Tensor
 
-  /// Σ g · (x − center) and Σ g over every plane.
-  func reductions(gradient g: Tensor, x: Tensor, center: Tensor) throws -> GradientSums
-
-  /// dx = scale · g + factor · (x − center) + shift.
-  func apply(gradient g: Tensor, x: Tensor, scale: Tensor, factor: Tensor, center: Tensor, shift: Tensor)
+  /// Σ g (x − center) and Σ g, the gradient's solution, and dx = scale · g + factor · (x − center) + offset, with g
+  /// first taken through the activation: a fresh tensor.
+  func backward(_ g: Tensor, x: Tensor, _ mix: MomentMix, _ gradient: MomentGradient, _ activation: FusedActivation)
     throws -> Tensor
+
+  /// The second half of ``forward(_:_:_:)`` with the coefficients that the mix has: the same output again.
+  func replay(_ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation) throws -> Tensor
 }
 
-/// Mean and biased variance of every (sample, channel) plane: tables [N, C].
-struct Moments {
-  let mean: Tensor
-  let variance: Tensor
+/// An activation that kernels compute with the scale and shift, and differentiate by the sign of its argument.
+enum FusedActivation: Sendable {
+  case none
+  case relu
+  case leakyReLU(slope: Double)
+
+  /// nil for an activation that has to be an operation of its own.
+  init?(_ activation: Activation) {
+    switch activation {
+    case .none: self = .none
+    case .relu: self = .relu
+    case .leakyReLU(let slope): self = .leakyReLU(slope: slope)
+    case .sigmoid, .tanh, .silu, .gelu: return nil
+    }
+  }
 }
 
-/// What one pass over the gradient gives: tables [N, C].
-struct GradientSums {
-  /// Σ g · (x − center).
-  let products: Tensor
-  /// Σ g.
-  let sums: Tensor
+extension MomentShape {
+  init(_ x: Tensor) {
+    let shape = x.shape
+    self.init(samples: shape[0], channels: shape[1], positions: shape.dropFirst(2).reduce(1, *))
+  }
+}
+
+extension Tensor {
+  /// The layout in which the data already lies without gaps; contiguous when it has to be copied.
+  var denseFormat: MemoryFormat {
+    if isContiguous(.contiguous) { return .contiguous }
+    if rank == 4, isContiguous(.channelsLast) { return .channelsLast }
+    if rank == 5, isContiguous(.channelsLast3d) { return .channelsLast3d }
+    return .contiguous
+  }
 }

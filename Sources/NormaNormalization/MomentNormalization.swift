@@ -1,30 +1,14 @@
+import NormaNN
 import NormaTensor
-
-/// The statistics of one partition, broadcastable to [N, C].
-struct PooledStatistics {
-  let mean: Tensor
-  /// Biased: the mean squared deviation.
-  let variance: Tensor
-}
-
-/// One member of a mix: a partition whose statistics come from the data, or fixed ones.
-enum Branch {
-  case pooled(Partition)
-  /// Statistics that do not depend on the input, such as running averages.
-  case fixed(PooledStatistics)
-}
 
 /// Normalization by a mix of pooled moments: the one computation behind the whole family.
 ///
-///     m, v  = moments of every plane (n, c)                              kernel 1
-///     μ_k   = P_k(m),   σ²_k = P_k(v + (m − μ_k)²)                       per partition k
-///     μ     = Σ w_k μ_k,  σ² = Σ λ_k σ²_k,  w, λ = softmax(logits)       mix
-///     y     = a (x − μ) + β,  a = γ / √(σ² + ε)                          kernel 2
+///     m, v   = moments of every plane (n, c)                   first pass over x
+///     a, μ   = the mix's solution                              N×C numbers: MomentMix
+///     y      = act(a (x − μ) + β)                              second pass
 ///
-/// The variance of a part is the mean variance of its planes plus the variance of their means (law of
-/// total variance): exact, and without the cancellation of E[x²] − E[x]². The backward pass is in
-/// closed form: one reduction over the gradient (kernel 3), algebra on N×C numbers, one application
-/// (kernel 4).
+/// The backward pass is in closed form: one reduction over the gradient, algebra on N×C numbers (``MomentGradient``),
+/// one application. It keeps x and N×C numbers, and no copy of y.
 ///
 /// Sources: Ioffe & Szegedy 2015 (batch), Ba et al. 2016 (layer), Ulyanov et al. 2016 (instance), Wu & He
 /// 2018 (group), Luo et al. 2019 (switchable, sections 3 and appendix).
@@ -37,158 +21,99 @@ struct MomentNormalization {
   var weight: Tensor?
   var bias: Tensor?
   let epsilon: Double
+  var activation = FusedActivation.none
 
-  static let kernels: any MomentKernels = LibtorchMomentKernels()
+  /// Takes the place of the kernels that fit the tensor; for comparing implementations.
+  @TaskLocal static var kernelsOverride: (any MomentKernels)?
 
-  /// - Returns: the normalized tensor and the statistics of every branch.
-  func callAsFunction(_ x: Tensor) throws -> (output: Tensor, statistics: [PooledStatistics]) {
-    var statistics: [PooledStatistics] = []
+  static func kernels(for x: Tensor) throws -> any MomentKernels {
+    if let kernelsOverride { return kernelsOverride }
+    return FusedMomentKernels.supports(x) ? try FusedMomentKernels.best.get() : LibtorchMomentKernels()
+  }
+
+  /// - Returns: the normalized tensor and the mix, which knows every branch's statistics.
+  func callAsFunction(_ x: Tensor) throws -> (output: Tensor, mix: MomentMix) {
+    let kernels = try Self.kernels(for: x)
     let optionals = [weight, bias, meanLogits, varianceLogits]
+    let mix = try solver(for: x, shape: kernels.shape(of: x, branches: branches))
+    let activation = activation
     let output = try CustomFunction.apply(
       "normalization", inputs: [x] + optionals.compactMap { $0 }, isTwiceDifferentiable: false
     ) {
-      let forward = try Forward(self, x)
-      statistics = forward.statistics
-      let output = try forward.output(x)
+      let output = try kernels.forward(x, mix, activation)
       // Only the input is saved as a tensor that autograd watches; tables are the function's own.
       return (
         outputs: [output], saved: [x],
         backward: { pass in
           guard let g = pass.gradients[0] else { return pass.needed.map { _ in nil } }
-          let all = try forward.backward(g, x: pass.saved[0])
-          let given = optionals.map { $0 != nil }
-          return [all.x]
-            + zip(given, [all.weight, all.bias, all.meanLogits, all.varianceLogits])
-            .compactMap { $0 ? .some($1) : nil }
+          let gradient = MomentGradient(mix)
+          let dx = try kernels.backward(g, x: pass.saved[0], mix, gradient, activation)
+          let found = gradient.parameters()
+          let all = [found.weight, found.bias, found.meanLogits, found.varianceLogits]
+          return try [dx]
+            + zip(optionals, all).compactMap { parameter, values -> Tensor?? in
+              guard let parameter else { return nil }
+              return .some(try parameter.like(values))
+            }
         }
       )
     }
-    return (output[0], statistics)
+    return (output[0], mix)
+  }
+
+  private func solver(for x: Tensor, shape: MomentShape) throws -> MomentMix {
+    let (weight, bias, meanLogits, varianceLogits) = try values()
+    return MomentMix(
+      shape: shape, branches: branches, meanShares: meanLogits.map(softmax) ?? [1],
+      varianceShares: varianceLogits.map(softmax) ?? [1], weight: weight, bias: bias, epsilon: epsilon,
+      roundsToFloat: x.dtype != .float64)
+  }
+
+  /// The parameters as numbers. From a device they come in one transfer.
+  private func values() throws -> ([Double]?, [Double]?, [Double]?, [Double]?) {
+    let given = [weight, bias, meanLogits, varianceLogits]
+    let tensors = given.compactMap { $0 }
+    guard let first = tensors.first else { return (nil, nil, nil, nil) }
+    var numbers: [[Double]]
+    if first.device == .cpu {
+      numbers = try tensors.map { try $0.doubles() }
+    } else {
+      let all: [Double] = try withoutGradients {
+        try Tensor.concatenate(tensors.map { try $0.to(dtype: .float32).reshaped([-1]) }, dimension: 0).array()
+      }
+      var start = 0
+      numbers = tensors.map { tensor in
+        defer { start += tensor.count }
+        return Array(all[start..<start + tensor.count])
+      }
+    }
+    numbers.reverse()
+    let spread = given.map { tensor -> [Double]? in tensor == nil ? nil : numbers.removeLast() }
+    return (spread[0], spread[1], spread[2], spread[3])
   }
 }
 
-/// One evaluation, with the tables that its backward pass needs. It must not hold the output: the output's
-/// record holds the backward pass, which holds this.
-private struct Forward {
-  let normalization: MomentNormalization
-  let statistics: [PooledStatistics]
-  /// Means of the planes, or nil when no branch looks at the data.
-  private let moments: Moments?
-  private let mean: Tensor
-  /// 1 / √(σ² + ε).
-  private let reciprocalDeviation: Tensor
-  private let scale: Tensor
-  private let bias: Tensor?
-  private let meanShares: [Tensor]
-  private let varianceShares: [Tensor]
-  private let tableShape: [Int]
-  private let positions: Int
-
-  init(_ normalization: MomentNormalization, _ x: Tensor) throws {
-    self.normalization = normalization
-    let shape = x.shape
-    tableShape = [shape[0], shape[1]]
-    positions = shape.dropFirst(2).reduce(1, *)
-    let dtype = x.dtype.accumulation
-
-    let looksAtData = normalization.branches.contains { if case .pooled = $0 { true } else { false } }
-    let moments = looksAtData ? try MomentNormalization.kernels.moments(of: x) : nil
-    self.moments = moments
-    let statistics = try normalization.branches.map { branch in
-      switch branch {
-      case .fixed(let statistics):
-        return PooledStatistics(
-          mean: try statistics.mean.to(dtype: dtype), variance: try statistics.variance.to(dtype: dtype))
-      case .pooled(let partition):
-        let mean = try partition.pool(moments!.mean)
-        if partition == .instance { return PooledStatistics(mean: mean, variance: moments!.variance) }
-        let variance = try partition.pool(moments!.variance + (moments!.mean - mean).squared())
-        return PooledStatistics(mean: mean, variance: variance)
-      }
+extension Tensor {
+  /// The elements; for small float tensors without a detour over other tensors.
+  fileprivate func doubles() throws -> [Double] {
+    guard dtype == .float32, isContiguous() else { return try array() }
+    let count = count
+    return try withDataPointer { pointer in
+      let floats = pointer.assumingMemoryBound(to: Float.self)
+      return (0..<count).map { Double(floats[$0]) }
     }
-    self.statistics = statistics
-
-    func shares(_ logits: Tensor?) throws -> [Tensor] {
-      guard let logits else { return [] }
-      let shares = try logits.to(dtype: dtype).softmax(0)
-      return try statistics.indices.map { try shares.selected($0) }
-    }
-    func mix(_ values: [Tensor], _ shares: [Tensor]) throws -> Tensor {
-      guard !shares.isEmpty else { return values[0] }
-      let terms = try zip(values, shares).map { try $0 * $1 }
-      return try terms.dropFirst().reduce(terms[0]) { try $0 + $1 }
-    }
-    meanShares = try shares(normalization.meanLogits)
-    varianceShares = try shares(normalization.varianceLogits)
-    mean = try mix(statistics.map(\.mean), meanShares).expanded(tableShape)
-    let variance = try mix(statistics.map(\.variance), varianceShares)
-    let reciprocal = try (variance + normalization.epsilon).reciprocalSquareRoot().expanded(tableShape)
-    reciprocalDeviation = reciprocal
-    scale = try normalization.weight.map { try $0.to(dtype: dtype) * reciprocal } ?? reciprocal
-    bias = try normalization.bias?.to(dtype: dtype)
   }
 
-  func output(_ x: Tensor) throws -> Tensor {
-    let shift = try bias?.expanded(tableShape) ?? mean.zerosLike()
-    return try MomentNormalization.kernels.scaleShift(x, scale: scale, center: mean, shift: shift)
+  /// The numbers as a tensor of this one's type and shape, on its device.
+  fileprivate func like(_ values: [Double]) throws -> Tensor {
+    if dtype == .float32 { return try Tensor(values.map { Float($0) }, shape: shape, device: device) }
+    return try Tensor(values, shape: shape).to(dtype: dtype).to(device: device)
   }
+}
 
-  struct Gradients {
-    var x: Tensor
-    var weight: Tensor?
-    var bias: Tensor?
-    var meanLogits: Tensor?
-    var varianceLogits: Tensor?
-  }
-
-  func backward(_ g: Tensor, x: Tensor) throws -> Gradients {
-    let kernels = MomentNormalization.kernels
-    // Around the plane's own mean where it is known, so that large means lose no digits.
-    let center = moments?.mean ?? mean
-    let sums = try kernels.reductions(gradient: g, x: x, center: center)
-    // Σ g · (x − μ): what the scale a is multiplied with.
-    let scaleGradient = try sums.products + (center - mean) * sums.sums
-    let weighted = try scaleGradient * reciprocalDeviation
-
-    // Statistics that depend on the data: dμ = −a Σg; dσ² = −½ γ r³ Σ g (x − μ).
-    let meanGradient = try -(scale * sums.sums)
-    let varianceGradient = try -0.5 * (scale * reciprocalDeviation * weighted)
-    let (dMean, dVariance) = try throughPooling(meanGradient, varianceGradient)
-
-    // dx = a g + 2 dv/M (x − m) + dm/M.
-    let count = Double(positions)
-    let dx = try kernels.apply(
-      gradient: g, x: x, scale: scale, factor: dVariance * (2 / count), center: center,
-      shift: dMean / count)
-    return Gradients(
-      x: dx, weight: try weighted.sum([0]), bias: try sums.sums.sum([0]),
-      meanLogits: try logitGradient(meanShares, statistics.map(\.mean), meanGradient),
-      varianceLogits: try logitGradient(varianceShares, statistics.map(\.variance), varianceGradient))
-  }
-
-  /// Gradients with respect to the planes' own means and variances.
-  private func throughPooling(_ meanGradient: Tensor, _ varianceGradient: Tensor) throws -> (Tensor, Tensor) {
-    var dMean = try meanGradient.zerosLike()
-    var dVariance = dMean
-    for (index, branch) in normalization.branches.enumerated() {
-      guard case .pooled(let partition) = branch, let moments else { continue }
-      let meanPart = meanShares.isEmpty ? meanGradient : try meanGradient * meanShares[index]
-      let variancePart = varianceShares.isEmpty ? varianceGradient : try varianceGradient * varianceShares[index]
-      let pooled = try partition.pool(variancePart)
-      dMean = try dMean + partition.pool(meanPart)
-      dVariance = try dVariance + pooled
-      if partition != .instance {
-        dMean = try dMean + 2 * (moments.mean - statistics[index].mean) * pooled
-      }
-    }
-    return (dMean, dVariance)
-  }
-
-  /// Gradient of the softmax's logits: w_k (t_k − Σ w_j t_j) for t_k = Σ gradient · value_k.
-  private func logitGradient(_ shares: [Tensor], _ values: [Tensor], _ gradient: Tensor) throws -> Tensor? {
-    guard !shares.isEmpty else { return nil }
-    let totals = try Tensor.stack(values.map { try (gradient * $0).sum() })
-    let weights = try Tensor.stack(shares)
-    return try weights * (totals - (weights * totals).sum())
-  }
+func softmax(_ logits: [Double]) -> [Double] {
+  let greatest = logits.max() ?? 0
+  let powers = logits.map { exponential($0 - greatest) }
+  let sum = powers.reduce(0, +)
+  return powers.map { $0 / sum }
 }

@@ -54,7 +54,7 @@ open class NormalizationLayer: Module, Layer {
     }
     let running = runningStatistics
     let branches = try partitions.map { partition -> Branch in
-      if partition == .batch, !isTraining, let running { return .fixed(try running.statistics) }
+      if partition == .batch, !isTraining, let running { return try running.branch }
       return .pooled(partition)
     }
     let positions = shape.dropFirst(2).reduce(1, *)
@@ -67,14 +67,15 @@ open class NormalizationLayer: Module, Layer {
           + "not depend on the input; use more samples per batch, more spatial positions or a norm that pools channels"
       )
     }
+    let fused = FusedActivation(activation)
     let normalization = MomentNormalization(
       branches: branches, meanLogits: mixLogits?.mean.value, varianceLogits: mixLogits?.variance.value,
-      weight: weight?.value, bias: bias?.value, epsilon: epsilon)
-    let (output, statistics) = try normalization(input)
+      weight: weight?.value, bias: bias?.value, epsilon: epsilon, activation: fused ?? .none)
+    let (output, mix) = try normalization(input)
     if isTraining, let running, let index = partitions.firstIndex(of: .batch) {
-      try running.update(statistics[index], valuesPerChannel: values(.batch))
+      try running.update(mix.statistics(ofBranch: index), valuesPerChannel: values(.batch))
     }
-    return try activation.consuming(output)
+    return fused == nil ? try activation.consuming(output) : output
   }
 }
 
@@ -100,21 +101,22 @@ final class RunningStatistics {
     self.unbiased = unbiased
   }
 
-  /// The averages as rows [1, C]; copies, since a later training step changes the buffers in place.
-  var statistics: PooledStatistics {
-    get throws {
-      PooledStatistics(
-        mean: try mean.value.cloned().unsqueezed(0), variance: try variance.value.cloned().unsqueezed(0))
-    }
+  /// The averages as a branch; numbers, since a later training step changes the buffers in place.
+  var branch: Branch {
+    get throws { .fixed(mean: try mean.value.array(), variance: try variance.value.array()) }
   }
 
-  func update(_ batch: PooledStatistics, valuesPerChannel count: Int) throws {
+  func update(_ batch: (mean: [Double], variance: [Double]), valuesPerChannel count: Int) throws {
     let correction = unbiased && count > 1 ? Double(count) / Double(count - 1) : 1
-    try withoutGradients {
-      try mean.value.scale(by: 1 - momentum)
-      try mean.value.add(batch.mean.reshaped([-1]), scale: momentum)
-      try variance.value.scale(by: 1 - momentum)
-      try variance.value.add(batch.variance.reshaped([-1]), scale: momentum * correction)
-    }
+    try mean.value.average(with: batch.mean, share: momentum)
+    try variance.value.average(with: batch.variance.map { $0 * correction }, share: momentum)
+  }
+}
+
+extension Tensor {
+  /// self ← self + share (values − self).
+  fileprivate func average(with values: [Double], share: Double) throws {
+    let values = try Tensor(values).to(dtype: dtype).to(device: device)
+    try withoutGradients { try lerp(to: values, share: share) }
   }
 }

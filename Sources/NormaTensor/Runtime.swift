@@ -14,6 +14,24 @@ public enum Runtime {
     set { ct_set_threads(Int32(max(1, newValue))) }
   }
 
+  /// Runs a loop over 0..<tasks on the threads that operators use: the body is called once per thread with the
+  /// part that is its own. Parts follow one another in order; which thread has which does not matter to results
+  /// as long as tasks do not share what they write. No tensor operation may be called inside.
+  public static func parallel(tasks: Int, _ body: (Range<Int>) -> Void) {
+    withoutActuallyEscaping(body) { body in
+      var body: Body = body
+      withUnsafeMutablePointer(to: &body) { pointer in
+        ct_parallel(
+          Int64(tasks),
+          { context, begin, end in
+            context!.assumingMemoryBound(to: Body.self).pointee(Int(begin)..<Int(end))
+          }, pointer)
+      }
+    }
+  }
+
+  private typealias Body = (Range<Int>) -> Void
+
   /// - Throws: ``TensorError`` with the remedy when the loaded libtorch is another than the one compiled for. The
   ///   first operator call checks the same.
   public static func check() throws {

@@ -108,6 +108,10 @@ int ct_generator_set_state(CTGenerator generator, CTTensor state);
 
 int ct_threads(void);
 void ct_set_threads(int count);
+// Calls the body for pieces of 0..<tasks that together make it up, one per thread of libtorch's own
+// pool, and returns when all are done. The pieces follow one another in order of the threads. No
+// operator may be called inside.
+void ct_parallel(int64_t tasks, void (*body)(void *context, int64_t begin, int64_t end), void *context);
 
 // Counts the bytes of live CPU tensors from now on.
 void ct_memory_install(void);

@@ -52,6 +52,11 @@ extension Tensor {
     try Op.multiplyScalarInPlace.run(.tensor(self), .double(factor))
   }
 
+  /// Moves every element the given share of the way to the other's, in place.
+  public func lerp(to other: Tensor, share: Double) throws {
+    try Op.lerpInPlace.run(.tensor(self), .tensor(other), .double(share))
+  }
+
   public func reciprocal() throws -> Tensor { try Op.reciprocal(.tensor(self)) }
   public func abs() throws -> Tensor { try Op.abs(.tensor(self)) }
   public func exp() throws -> Tensor { try Op.exp(.tensor(self)) }
@@ -136,6 +141,7 @@ extension Op {
   static let addInPlace = Operator("aten::add_", "Tensor")
   static let addScalarInPlace = Operator("aten::add_", "Scalar")
   static let addProductInPlace = Operator("aten::addcmul_")
+  static let lerpInPlace = Operator("aten::lerp_", "Scalar")
   static let multiplyScalarInPlace = Operator("aten::mul_", "Scalar")
   static let reciprocal = Operator("aten::reciprocal")
   static let abs = Operator("aten::abs")

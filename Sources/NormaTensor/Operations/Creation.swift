@@ -53,6 +53,9 @@ extension Tensor {
     return try Op.fillBernoulli(.tensor(tensor), .double(probability), .optional(generator))
   }
 
+  /// A tensor of this one's shape, type, device and layout whose elements are not set.
+  public func emptyLike() throws -> Tensor { try Op.emptyLike(.tensor(self)) }
+
   /// Zeros of this tensor's shape, type, device and layout.
   public func zerosLike() throws -> Tensor { try Op.zerosLike(.tensor(self)) }
 
@@ -95,6 +98,7 @@ extension Op {
   static let fillNormal = Operator("aten::normal_")
   static let fillUniform = Operator("aten::uniform_")
   static let fillBernoulli = Operator("aten::bernoulli_", "float")
+  static let emptyLike = Operator("aten::empty_like")
   static let zerosLike = Operator("aten::zeros_like")
   static let fill = Operator("aten::fill_", "Scalar")
   static let copy = Operator("aten::copy_")
