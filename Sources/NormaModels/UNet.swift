@@ -63,12 +63,14 @@ public final class UNet: Module, Layer {
     self.options = options
     let dropout = { try Dropout(probability: options.dropout, generator: dropoutGenerator ?? generator) }
     let widths = (0...options.depth).map { options.width << $0 }
-    func block(_ input: Int, _ output: Int, kernel: Int = 3, norm: (any Layer)?) throws -> ConvNormActivation {
+    func block(
+      _ input: Int, _ output: Int, kernel: Int = 3, norm: (any Layer)?, upsampling: Int = 1
+    ) throws -> ConvNormActivation {
       ConvNormActivation(
         try Convolution(
           inputChannels: input, outputChannels: output, kernel: [kernel, kernel], padding: .same,
           generator: generator),
-        norm: norm)
+        norm: norm, upsampling: upsampling)
     }
     func norm(_ channels: Int) throws -> (any Layer)? { try options.normalization.layer(channels: channels) }
     encoder = try (0..<options.depth).map { level in
@@ -93,7 +95,7 @@ public final class UNet: Module, Layer {
       UNetUpLevel(
         up: try block(
           widths[level + 1], widths[level], kernel: 2,
-          norm: options.asLogged && level == 0 ? nil : norm(widths[level])),
+          norm: options.asLogged && level == 0 ? nil : norm(widths[level]), upsampling: 2),
         level: UNetLevel(
           conv1: try block(2 * widths[level], widths[level], norm: norm(widths[level])),
           conv2: try block(widths[level], widths[level], norm: norm(widths[level]))))
@@ -150,7 +152,6 @@ public final class UNetLevel: Module, Layer {
 
 /// One level on the way up: upsampling and convolution, concatenation [skip, up], two convolutions.
 public final class UNetUpLevel: Module {
-  public let upsample = Upsample()
   public let up: ConvNormActivation
   public let level: UNetLevel
 
@@ -160,7 +161,7 @@ public final class UNetUpLevel: Module {
   }
 
   public func callAsFunction(_ input: Tensor, skip: Tensor) throws -> Tensor {
-    try level(Tensor.concatenate([skip, up(upsample(input))], dimension: 1))
+    try level(Tensor.concatenate([skip, up(input)], dimension: 1))
   }
 }
 

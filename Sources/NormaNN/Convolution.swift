@@ -38,6 +38,23 @@ public final class Convolution: Module, Layer {
     self.groups = groups
   }
 
+  /// ``forward(_:upsampledBy:)``, seen by observers.
+  public func callAsFunction(_ input: Tensor, upsampledBy factor: Int) throws -> Tensor {
+    try observed(input) { try forward(input, upsampledBy: factor) }
+  }
+
+  /// The convolution of the input enlarged by a whole factor, each value repeated, which is not made where the
+  /// convolution has stride 1, no dilation and padding `same`.
+  public func forward(_ input: Tensor, upsampledBy factor: Int) throws -> Tensor {
+    guard factor > 1, input.rank == weight.value.rank, padding == .same, (stride + dilation).allSatisfy({ $0 == 1 })
+    else {
+      return try forward(factor > 1 ? input.upsampledNearest(factor: factor) : input)
+    }
+    let before = weight.value.shape.dropFirst(2).map { ($0 - 1) / 2 }
+    return try UpsampledConvolution(factor: factor, before: before)(
+      input, weight: weight.value.to(dtype: input.dtype), bias: bias?.value.to(dtype: input.dtype), groups: groups)
+  }
+
   public func forward(_ input: Tensor) throws -> Tensor {
     let kernel = Array(weight.value.shape.dropFirst(2))
     var input = input

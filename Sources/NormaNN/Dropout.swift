@@ -20,10 +20,8 @@ public final class Dropout: Module, Layer {
   public func forward(_ input: Tensor) throws -> Tensor {
     guard isTraining, probability > 0 else { return input }
     let keep = 1 - probability
-    let format: MemoryFormat =
-      input.rank == 4 && input.isContiguous(.channelsLast) ? .channelsLast : .contiguous
     let mask = try Tensor.bernoulli(
-      input.shape, probability: keep, dtype: input.dtype, device: input.device, memoryFormat: format,
+      input.shape, probability: keep, dtype: input.dtype, device: input.device, memoryFormat: input.denseFormat,
       generator: generator)
     try mask.scale(by: 1 / keep)
     return try input * mask

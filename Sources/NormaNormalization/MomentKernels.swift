@@ -46,13 +46,3 @@ extension MomentShape {
     self.init(samples: shape[0], channels: shape[1], positions: shape.dropFirst(2).reduce(1, *))
   }
 }
-
-extension Tensor {
-  /// The layout in which the data already lies without gaps; contiguous when it has to be copied.
-  var denseFormat: MemoryFormat {
-    if isContiguous(.contiguous) { return .contiguous }
-    if rank == 4, isContiguous(.channelsLast) { return .channelsLast }
-    if rank == 5, isContiguous(.channelsLast3d) { return .channelsLast3d }
-    return .contiguous
-  }
-}

@@ -48,6 +48,14 @@ extension Tensor {
     withExtendedLifetime(box) { ct_tensor_is_contiguous(handle, format.rawValue) }
   }
 
+  /// The layout in which the data already lies without gaps; contiguous when it has to be copied.
+  public var denseFormat: MemoryFormat {
+    if isContiguous(.contiguous) { return .contiguous }
+    if rank == 4, isContiguous(.channelsLast) { return .channelsLast }
+    if rank == 5, isContiguous(.channelsLast3d) { return .channelsLast3d }
+    return .contiguous
+  }
+
   private func integers(_ read: (CTTensor, UnsafeMutablePointer<Int64>) -> Void) -> [Int] {
     let rank = rank
     return [Int](unsafeUninitializedCapacity: rank) { buffer, count in
