@@ -69,7 +69,9 @@ struct UpsampledConvolution {
   }
 
   /// Puts the phases' outputs where they belong, without those that only the symmetric padding made.
-  private func interleave(_ parts: [Tensor], _ phases: [[Int]], skipped: [[Int]], extents: [Int]) throws -> Tensor {
+  private func interleave(
+    _ parts: [Tensor], _ phases: [[Int]], skipped: [[Int]], extents: [Int], _ format: MemoryFormat
+  ) throws -> Tensor {
     let factor = factor
     /// Every factor-th position from the phase on.
     func every(_ tensor: Tensor, _ phase: [Int]) throws -> Tensor {
@@ -86,8 +88,6 @@ struct UpsampledConvolution {
     }
     return try CustomFunction.apply("interleave", inputs: parts) {
       let first = parts[0]
-      // A part of one position lies both ways at once; another one tells.
-      let format = parts.map(\.denseFormat).first { $0 != .contiguous } ?? .contiguous
       let output = try Tensor.empty(
         Array(first.shape.prefix(2)) + extents.map { $0 * factor }, dtype: first.dtype, device: first.device,
         memoryFormat: format)
