@@ -50,8 +50,10 @@ struct UpsampledConvolution {
         weight: summed, bias: bias, stride: kernel.map { _ in 1 }, padding: taps.map(\.padding),
         dilation: kernel.map { _ in 1 }, groups: groups)
     }
+    // As libtorch's convolutions: channels lie last when those of the input or of the weight do.
+    let format = [input, weight].map(\.denseFormat).first { $0 != .contiguous } ?? .contiguous
     return try interleave(
-      parts, phases, skipped: taps.map { $0.map(\.skipped) }, extents: Array(input.shape.dropFirst(2)))
+      parts, phases, skipped: taps.map { $0.map(\.skipped) }, extents: Array(input.shape.dropFirst(2)), format)
   }
 
   private static func grid(_ extents: [Int]) -> [[Int]] {
