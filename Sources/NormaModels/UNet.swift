@@ -161,7 +161,7 @@ public final class UNetUpLevel: Module {
   }
 
   public func callAsFunction(_ input: Tensor, skip: Tensor) throws -> Tensor {
-    try level(Tensor.concatenate([skip, up(input)], dimension: 1))
+    try level(Tensor.concatenateRecomputing([skip, up(input)], dimension: 1))
   }
 }
 

@@ -67,10 +67,13 @@ public final class Convolution: Module, Layer {
       amounts = totals.map { $0 / 2 }
       if totals.contains(where: { $0 % 2 == 1 }) {
         // Zeros after the end where the total is odd; constant padding counts from the last dimension.
-        input = try input.padded(totals.reversed().flatMap { [0, $0 % 2] })
+        let ends = totals.reversed().flatMap { [0, $0 % 2] }
+        let padded = try input.padded(ends)
+        if let recipe = input.recipe { padded.attach(recipe.then { try $0.padded(ends) }) }
+        input = padded
       }
     }
-    return try input.convolution(
+    return try input.convolutionRecomputing(
       weight: weight.value.to(dtype: input.dtype), bias: bias?.value.to(dtype: input.dtype), stride: stride,
       padding: amounts, dilation: dilation, groups: groups)
   }

@@ -16,7 +16,7 @@ public class WindowPool: Module {
 /// Largest value of every window.
 public final class MaxPool: WindowPool, Layer {
   public func forward(_ input: Tensor) throws -> Tensor {
-    try input.maxPooled(kernel: kernel, stride: stride, padding: padding)
+    try input.maxPooledRecomputing(kernel: kernel, stride: stride, padding: padding)
   }
 }
 

@@ -46,7 +46,7 @@ struct UpsampledConvolution {
     let parts = try taps.map { taps in
       var summed = weight
       for (dimension, tap) in taps.enumerated() { summed = try Self.sum(summed, tap.groups, dimension: dimension + 2) }
-      return try input.convolution(
+      return try input.convolutionRecomputing(
         weight: summed, bias: bias, stride: kernel.map { _ in 1 }, padding: taps.map(\.padding),
         dilation: kernel.map { _ in 1 }, groups: groups)
     }

@@ -58,6 +58,9 @@ struct MomentNormalization {
         }
       )
     }
+    if Recomputation.isEnabled {
+      output[0].attach(Recipe([x]) { try kernels.replay($0[0], mix, activation) })
+    }
     return (output[0], mix)
   }
 

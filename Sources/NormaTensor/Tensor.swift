@@ -10,6 +10,7 @@ public struct Tensor: @unchecked Sendable {
   /// Owns one reference to libtorch's tensor.
   final class Box {
     let handle: CTTensor
+    var recipe: Recipe?
     init(_ handle: CTTensor) { self.handle = handle }
     deinit { ct_tensor_release(handle) }
   }

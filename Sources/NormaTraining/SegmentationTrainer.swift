@@ -17,6 +17,8 @@ public struct TrainingOptions: Sendable {
   /// Type of the images and activations; parameters stay float32.
   public var dtype = DType.float32
   public var device = Device.cpu
+  /// Computes what the backward pass can have again cheaply instead of keeping it: less memory, a little more time.
+  public var recomputes = false
 
   public init(loader: BatchLoader.Configuration) { self.loader = loader }
 }
@@ -183,7 +185,7 @@ public final class SegmentationTrainer {
   ) throws -> (loss: Double, accuracy: Double) {
     let (images, labels, weights) = try tensors(batch)
     for parameter in parameters { try parameter.value.setGradient(nil) }
-    let logits = try model(images)
+    let logits = try Recomputation.$isEnabled.withValue(options.recomputes) { try model(images) }
     let hasIgnored = batch.labels.contains(SegmentationDataset.ignoredClass)
     let loss = try options.loss(logits, labels: labels, weights: weights, hasIgnored: hasIgnored)
     let value = try loss.item()

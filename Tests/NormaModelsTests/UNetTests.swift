@@ -41,6 +41,27 @@ import Testing
     #expect(model.parameters.allSatisfy { $0.gradient != nil })
   }
 
+  /// Recomputation changes what is kept, not what comes out: outputs, gradients and running statistics are the same
+  /// bits, in every norm.
+  @Test(arguments: [Normalization.none, .batch, .group(groups: nil), .switchable, .instance, .layer])
+  func recomputationChangesNoResult(_ norm: Normalization) throws {
+    func step(_ recomputes: Bool) throws -> [[Double]] {
+      let model = try make(norm) {
+        $0.width = 4
+        $0.dropout = 0.3
+      }
+      try model.to(memoryFormat: .channelsLast)
+      let x = try Tensor.normal([2, 1, 32, 32], generator: Generator(seed: 1))
+      let y = try Recomputation.$isEnabled.withValue(recomputes) { try model(x) }
+      try y.backward(Tensor.normal([2, 1, 32, 32], generator: Generator(seed: 2)))
+      let state = model.stateDictionary().filter { $0.key.contains("running") }.map(\.value)
+      return try ([y] + model.parameters.map { try #require($0.gradient) } + state).map { try $0.array() }
+    }
+    let (kept, recomputed) = (try step(false), try step(true))
+    #expect(kept == recomputed)
+    #expect(kept.dropFirst().contains { $0.contains { $0 != 0 } })
+  }
+
   @Test func sharesInitialWeightsBetweenNorms() throws {
     let models = try [Normalization.batch, .switchable, .none].map { norm in
       try make(norm) { $0.width = 4 }

@@ -20,6 +20,17 @@ extension Tensor {
       .bool(transposed), .ints(outputPadding ?? stride.map { _ in 0 }), .int(groups))
   }
 
+  /// The gradients of a convolution's input, weight and bias from this one of its output; nil where not wanted.
+  public func convolutionGradients(
+    input: Tensor, weight: Tensor, stride: [Int], padding: [Int], dilation: [Int], groups: Int, wanted: [Bool]
+  ) throws -> [Tensor?] {
+    let mask = (0..<3).map { $0 < wanted.count && wanted[$0] }
+    let results = try Op.convolutionBackward.all(
+      .tensor(self), .tensor(input), .tensor(weight), .ints([weight.shape[0]]), .ints(stride), .ints(padding),
+      .ints(dilation), false, .ints(stride.map { _ in 0 }), .int(groups), .bools(mask))
+    return zip(results, mask).map { $1 ? $0 : nil }
+  }
+
   /// Row `indices[…]` of the table `self` [entries, features] for every index.
   public func embedded(_ indices: Tensor) throws -> Tensor {
     try Op.embedding(.tensor(self), .tensor(indices))
@@ -30,5 +41,6 @@ extension Op {
   static let matmul = Operator("aten::matmul")
   static let linear = Operator("aten::linear")
   static let convolution = Operator("aten::convolution")
+  static let convolutionBackward = Operator("aten::convolution_backward")
   static let embedding = Operator("aten::embedding")
 }

@@ -62,6 +62,11 @@ struct TrainingCommandOptions: ParsableArguments {
     help: ArgumentHelp("float32 or bfloat16 activations; parameters stay float32.", valueName: "type"))
   var dtype = ActivationType.float32
 
+  @Option(
+    help: ArgumentHelp(
+      "standard, or low: compute activations again in the backward pass instead of keeping them.", valueName: "use"))
+  var memory = MemoryUse.standard
+
   @Option(help: ArgumentHelp("cpu, cuda or cuda:N.", valueName: "name"))
   var device = "cpu"
 
@@ -83,6 +88,10 @@ struct TrainingCommandOptions: ParsableArguments {
   enum ActivationType: String, ExpressibleByArgument, CaseIterable {
     case float32, bfloat16
     var dtype: DType { self == .float32 ? .float32 : .bfloat16 }
+  }
+
+  enum MemoryUse: String, ExpressibleByArgument, CaseIterable {
+    case standard, low
   }
 
   enum ClassWeights: Equatable, CustomStringConvertible {
@@ -176,6 +185,7 @@ struct TrainingCommandOptions: ParsableArguments {
     options.schedule = schedule
     options.dtype = dtype.dtype
     options.device = try resolvedDevice()
+    options.recomputes = memory == .low
     return options
   }
 }

@@ -1,0 +1,68 @@
+import NormaTensor
+
+/// Trading time for memory: what a backward pass can compute again cheaply is not kept from the forward pass.
+///
+/// While it is enabled, normalization layers attach to their output how it follows from their input (one pass over the
+/// data), and concatenation, pooling and convolutions pass that on or keep it in place of the tensor. The results are the
+/// same numbers.
+public enum Recomputation {
+  @TaskLocal public static var isEnabled = false
+}
+
+extension Tensor {
+  /// ``convolution(weight:bias:stride:padding:dilation:transposed:outputPadding:groups:)`` that keeps how its input can be
+  /// computed again, if that is known, instead of the input.
+  func convolutionRecomputing(
+    weight: Tensor, bias: Tensor?, stride: [Int], padding: [Int], dilation: [Int], groups: Int
+  ) throws -> Tensor {
+    func convolve(_ input: Tensor) throws -> Tensor {
+      try input.convolution(
+        weight: weight, bias: bias, stride: stride, padding: padding, dilation: dilation, groups: groups)
+    }
+    guard let recipe else { return try convolve(self) }
+    return try CustomFunction.apply(
+      "convolution", inputs: [self, weight] + (bias.map { [$0] } ?? []), isTwiceDifferentiable: false
+    ) {
+      (
+        outputs: [try convolve(self)], saved: recipe.inputs + [weight],
+        backward: { pass in
+          guard let g = pass.gradients[0] else { return pass.needed.map { _ in nil } }
+          let input = try recipe.compute(Array(pass.saved.dropLast()))
+          let gradients = try g.convolutionGradients(
+            input: input, weight: pass.saved.last!, stride: stride, padding: padding, dilation: dilation,
+            groups: groups, wanted: pass.needed)
+          return Array(gradients.prefix(pass.needed.count))
+        }
+      )
+    }[0]
+  }
+
+  /// Max-pooling that keeps how its input can be computed again, if that is known, instead of it and of the places of
+  /// the maxima.
+  func maxPooledRecomputing(kernel: [Int], stride: [Int], padding: [Int]) throws -> Tensor {
+    guard let recipe else { return try maxPooled(kernel: kernel, stride: stride, padding: padding) }
+    let output = try CustomFunction.apply("max-pooling", inputs: [self]) {
+      (
+        outputs: [try maxPooled(kernel: kernel, stride: stride, padding: padding)], saved: recipe.inputs,
+        backward: { pass in
+          guard let g = pass.gradients[0] else { return [nil] }
+          let input = try recipe.compute(pass.saved).detached().requiringGradient()
+          return try withGradients(enabled: true) {
+            try input.maxPooled(kernel: kernel, stride: stride, padding: padding).gradients(of: [input], cotangent: g)
+          }
+        }
+      )
+    }[0]
+    output.attach(recipe.then { try $0.maxPooled(kernel: kernel, stride: stride, padding: padding) })
+    return output
+  }
+
+  /// ``concatenate(_:dimension:)`` whose result can be computed again if one of its parts can.
+  public static func concatenateRecomputing(_ tensors: [Tensor], dimension: Int) throws -> Tensor {
+    let result = try concatenate(tensors, dimension: dimension)
+    if tensors.contains(where: { $0.recipe != nil }) {
+      result.attach(.of(tensors) { try concatenate($0, dimension: dimension) })
+    }
+    return result
+  }
+}

@@ -1,0 +1,40 @@
+/// How a tensor can be computed again from others that are kept anyway, so that it need not be kept itself.
+public struct Recipe {
+  /// What it is computed from.
+  public let inputs: [Tensor]
+  /// The tensor from the inputs, in the same order; called without gradient recording.
+  public let compute: ([Tensor]) throws -> Tensor
+
+  public init(_ inputs: [Tensor], compute: @escaping ([Tensor]) throws -> Tensor) {
+    self.inputs = inputs
+    self.compute = compute
+  }
+
+  /// The recipe of a function of this tensor.
+  public func then(_ function: @escaping (Tensor) throws -> Tensor) -> Recipe {
+    let compute = compute
+    return Recipe(inputs) { try function(compute($0)) }
+  }
+
+  /// The recipe of a function of several tensors; those without a recipe are kept.
+  public static func of(_ tensors: [Tensor], _ function: @escaping ([Tensor]) throws -> Tensor) -> Recipe {
+    let recipes = tensors.map { $0.recipe ?? Recipe([$0]) { $0[0] } }
+    return Recipe(recipes.flatMap(\.inputs)) { inputs in
+      var rest = inputs[...]
+      return try function(
+        recipes.map { recipe in
+          defer { rest = rest.dropFirst(recipe.inputs.count) }
+          return try recipe.compute(Array(rest.prefix(recipe.inputs.count)))
+        })
+    }
+  }
+}
+
+extension Tensor {
+  /// How this tensor can be computed again, if somebody has said so by ``attach(_:)``.
+  public var recipe: Recipe? { box.recipe }
+
+  /// Says how this tensor can be computed again. Consumers that would keep it for their backward pass may then keep the
+  /// recipe's inputs instead. The tensor must not be changed in place afterwards.
+  public func attach(_ recipe: Recipe) { box.recipe = recipe }
+}
