@@ -68,6 +68,11 @@ struct TrainingCommandOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Threads of one operator; default: as many as cores.", valueName: "count"))
   var threads: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "caching (keeps large blocks of freed tensors for reuse: faster) or system.", valueName: "name"))
+  var allocator = AllocatorName.caching
+
   enum AugmentationName: String, ExpressibleByArgument, CaseIterable {
     case none, flips, full
 
@@ -83,6 +88,11 @@ struct TrainingCommandOptions: ParsableArguments {
   enum ActivationType: String, ExpressibleByArgument, CaseIterable {
     case float32, bfloat16
     var dtype: DType { self == .float32 ? .float32 : .bfloat16 }
+  }
+
+  enum AllocatorName: String, ExpressibleByArgument, CaseIterable {
+    case caching, system
+    var choice: TensorMemory.Allocator { self == .caching ? .keepingFreedBlocks : .system }
   }
 
   enum ClassWeights: Equatable, CustomStringConvertible {
