@@ -1,6 +1,6 @@
 // CTorch: a C door to libtorch. It knows no operator by name: operators are looked up in libtorch's
 // dispatcher and called with a list of tagged values. Besides that it carries what the dispatcher
-// does not: tensor lifetime and metadata, autograd, generators, threads and memory.
+// does not: tensor lifetime and metadata, autograd, generators, threads, memory and a profiler.
 //
 // Errors: a function that can fail returns a negative number (or null). The message is then in
 // ct_error_message() until the next failing call on the same thread.
@@ -130,6 +130,23 @@ int64_t ct_process_resident(void);
 int64_t ct_process_peak(void);
 // Starts a new peak at what is resident now. False where the system does not allow it.
 bool ct_process_reset_peak(void);
+
+// Profiler ---------------------------------------------------------------------------------------
+typedef struct {
+  const char *name;
+  int64_t calls;
+  int64_t nanoseconds; // without what ran inside and has an entry of its own
+} CTProfileEntry;
+
+// Times every operator and backward function that this thread runs, until stopped on the same thread. False when
+// a measurement is running already: there is one at a time in the process.
+bool ct_profile_start(void);
+// Entries by descending time, readable until the next stop on this thread. Returns how many.
+int ct_profile_stop(const CTProfileEntry **entries);
+// An entry for work that is no operator; the name must live as long as the measurement. Returns what leave needs.
+// Does nothing on a thread that is not measured.
+int64_t ct_profile_enter(const char *name);
+void ct_profile_leave(int64_t token);
 
 #ifdef __cplusplus
 }
