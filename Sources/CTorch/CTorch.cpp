@@ -15,9 +15,7 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <c10/core/CPUAllocator.h>
 #include <c10/core/GradMode.h>
-#include <c10/core/impl/alloc_cpu.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/edge.h>
 #include <torch/csrc/autograd/function.h>
@@ -26,7 +24,6 @@
 #include <torch/version.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 #include <dlfcn.h>
 #include <exception>
@@ -35,12 +32,6 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
-
-#if defined(__APPLE__)
-#include <malloc/malloc.h>
-#else
-#include <malloc.h>
-#endif
 
 #include "CTorch.h"
 
@@ -333,44 +324,6 @@ template <typename List> List borrow_all(const CTTensor *handles, int count) {
   return list;
 }
 
-// Memory accounting ------------------------------------------------------------------------------
-
-std::atomic<int64_t> live_bytes{0}, peak_bytes{0};
-
-size_t block_size(void *pointer) {
-#if defined(__APPLE__)
-  return malloc_size(pointer);
-#else
-  return malloc_usable_size(pointer);
-#endif
-}
-
-void counted_free(void *pointer) {
-  if (pointer) {
-    live_bytes.fetch_sub(static_cast<int64_t>(block_size(pointer)), std::memory_order_relaxed);
-    c10::free_cpu(pointer);
-  }
-}
-
-struct CountingAllocator final : c10::Allocator {
-  at::DataPtr allocate(size_t bytes) override {
-    void *pointer = bytes ? c10::alloc_cpu(bytes) : nullptr;
-    if (pointer) {
-      auto size = static_cast<int64_t>(block_size(pointer));
-      auto live = live_bytes.fetch_add(size, std::memory_order_relaxed) + size;
-      auto peak = peak_bytes.load(std::memory_order_relaxed);
-      while (live > peak &&
-             !peak_bytes.compare_exchange_weak(peak, live, std::memory_order_relaxed)) {
-      }
-    }
-    return {pointer, pointer, &counted_free, c10::Device(c10::DeviceType::CPU)};
-  }
-  c10::DeleterFnPtr raw_deleter() const override { return &counted_free; }
-  void copy_data(void *destination, const void *source, std::size_t count) const override {
-    default_copy_data(destination, source, count);
-  }
-};
-
 } // namespace
 
 extern "C" {
@@ -622,21 +575,6 @@ int ct_generator_set_state(CTGenerator handle, CTTensor state) {
 
 int ct_threads(void) { return at::get_num_threads(); }
 void ct_set_threads(int count) { at::set_num_threads(count); }
-
-void ct_memory_install(void) {
-  static CountingAllocator allocator;
-  c10::SetCPUAllocator(&allocator, /*priority=*/100);
-}
-
-int64_t ct_memory_live(void) { return live_bytes.load(std::memory_order_relaxed); }
-int64_t ct_memory_peak(void) { return peak_bytes.load(std::memory_order_relaxed); }
-void ct_memory_reset_peak(void) { peak_bytes.store(ct_memory_live(), std::memory_order_relaxed); }
-
-void ct_memory_trim(void) {
-#if defined(__GLIBC__)
-  malloc_trim(0);
-#endif
-}
 
 } // extern "C"
 

@@ -53,22 +53,6 @@ public enum Runtime {
   }
 }
 
-/// Bytes of tensors on the CPU, counted from ``startCounting()`` on.
-public enum TensorMemory {
-  /// Puts a counting allocator in front of libtorch's. Call it before the first tensor is made, since
-  /// tensors from before are not counted.
-  public static func startCounting() { installed }
-
-  private static let installed: Void = ct_memory_install()
-
-  public static var liveBytes: Int { Int(ct_memory_live()) }
-  /// The largest value of ``liveBytes`` since the start or the last ``resetPeak()``.
-  public static var peakBytes: Int { Int(ct_memory_peak()) }
-  public static func resetPeak() { ct_memory_reset_peak() }
-  /// Gives memory of freed tensors that the process still holds back to the system.
-  public static func returnUnused() { ct_memory_trim() }
-}
-
 /// Libraries of libtorch that are loaded only when a device needs them.
 enum Backends {
   static let cuda: Result<Void, any Error> = {

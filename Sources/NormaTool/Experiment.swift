@@ -27,7 +27,7 @@ struct Experiment {
   func run() throws {
     try Runtime.check()
     // Before the first tensor, so that all are counted.
-    TensorMemory.startCounting()
+    TensorMemory.install(training.allocator.choice)
     let started = Date()
     let device = try training.resolvedDevice()
     if let threads = training.threads { Runtime.threads = threads }
@@ -61,7 +61,8 @@ struct Experiment {
   ) throws -> NormRecord {
     TensorMemory.returnUnused()
     TensorMemory.resetPeak()
-    let memory = ProcessMemory()
+    // A peak that cannot be reset is of earlier norms too, and not told.
+    let hasOwnPeak = ProcessMemory.resetPeak()
     let generator = try Generator(seed: training.seed)
     let model = try UNet(
       network.options(norm, inputChannels: loaded.training.channels, classes: loaded.training.classes),
@@ -81,7 +82,7 @@ struct Experiment {
       result.stepMilliseconds = trainer.stepMilliseconds
       result.dataWaitMilliseconds = trainer.dataWaitMilliseconds
       result.peakTensorBytes = TensorMemory.peakBytes
-      result.peakProcessBytes = memory.peakBytes
+      result.peakProcessBytes = hasOwnPeak ? ProcessMemory.peakResidentBytes : nil
       record.norms[place] = result
       try folder.writeHistory(result.history, norm: norm.name)
       try folder.write(record)
@@ -154,6 +155,7 @@ struct Experiment {
       "optimizer": training.optimizer.rawValue, "learning-rate": "\(options.learningRate)",
       "weight-decay": "\(training.weightDecay)", "schedule": options.schedule.name,
       "dtype": training.dtype.rawValue, "device": training.device, "threads": "\(Runtime.threads)",
+      "allocator": training.allocator.rawValue,
     ]
     if let momentum = options.momentum { all["momentum"] = "\(momentum)" }
     if let ignore = data.ignoreLabel { all["ignore-label"] = "\(ignore)" }

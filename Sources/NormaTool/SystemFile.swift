@@ -27,24 +27,3 @@ enum SystemFile {
 enum Processor {
   static let name = SystemFile.value("model name", in: "/proc/cpuinfo") ?? "unknown"
 }
-
-/// The resident memory of this process as Linux accounts for it.
-struct ProcessMemory {
-  private let isReset: Bool
-
-  /// Starts a new peak at what is resident now.
-  init() {
-    guard let file = fopen("/proc/self/clear_refs", "w") else {
-      isReset = false
-      return
-    }
-    let written = fputs("5", file) >= 0
-    isReset = fclose(file) == 0 && written
-  }
-
-  /// Peak resident bytes since this was made; nil where the system does not tell.
-  var peakBytes: Int? {
-    guard isReset, let text = SystemFile.value("VmHWM", in: "/proc/self/status") else { return nil }
-    return text.split(separator: " ").first.flatMap { Int($0) }.map { $0 * 1024 }
-  }
-}

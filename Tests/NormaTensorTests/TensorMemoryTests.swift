@@ -7,7 +7,7 @@ import Testing
   static let gibibyte = 1 << 30
   static let slack = gibibyte / 2
 
-  init() { TensorMemory.startCounting() }
+  init() { TensorMemory.install(.keepingFreedBlocks) }
 
   @Test func liveBytesFollowTensors() throws {
     let before = TensorMemory.liveBytes

@@ -40,6 +40,7 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     #expect(record.norms.map(\.norm) == ["none", "batch", "group:2", "switchable"])
     #expect(record.data.isSynthetic)
     #expect(record.configuration["crop"] == "32")
+    #expect(record.configuration["allocator"] == "caching")
     for norm in record.norms {
       #expect(norm.history.count == 2)
       #expect(norm.stepMilliseconds.count == 12)
@@ -67,10 +68,10 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
 
   @Test func sameSeedSameNumbers() throws {
     let folder = try TemporaryFolder()
-    func histories(_ name: String, seed: String) throws -> [[Double]] {
+    func histories(_ name: String, seed: String, _ more: [String] = []) throws -> [[Double]] {
       let outcome = try Tool.run(
         ["compare", "--norms", "batch", "--augment", "full", "--seed", seed, "--output", folder.path(name)]
-          + smallSynthetic)
+          + smallSynthetic + more)
       #expect(outcome.status == 0, "\(outcome.errors)")
       let record = try ResultsFile.record(
         fromText: String(contentsOfFile: folder.path("\(name)/results.json"), encoding: .utf8))
@@ -79,6 +80,7 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     let first = try histories("a", seed: "7")
     #expect(try histories("b", seed: "7") == first)
     #expect(try histories("c", seed: "8") != first)
+    #expect(try histories("d", seed: "7", ["--allocator", "system"]) == first)
   }
 
   @Test func readsFilesOfThreeClassesWithAnIgnoreValue() throws {

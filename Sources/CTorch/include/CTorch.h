@@ -1,6 +1,6 @@
 // CTorch: a C door to libtorch. It knows no operator by name: operators are looked up in libtorch's
 // dispatcher and called with a list of tagged values. Besides that it carries what the dispatcher
-// does not: tensor lifetime and metadata, autograd, generators, threads and memory accounting.
+// does not: tensor lifetime and metadata, autograd, generators, threads, memory and a profiler.
 //
 // Errors: a function that can fail returns a negative number (or null). The message is then in
 // ct_error_message() until the next failing call on the same thread.
@@ -100,7 +100,7 @@ int ct_record_function(const char *name, const CTTensor *inputs, int input_count
                        int saved_count, CTBackward backward, void *context,
                        void (*release)(void *));
 
-// Random numbers, threads, memory ----------------------------------------------------------------
+// Random numbers, threads ------------------------------------------------------------------------
 CTGenerator ct_generator(int device, uint64_t seed);
 void ct_generator_release(CTGenerator generator);
 CTTensor ct_generator_state(CTGenerator generator);
@@ -113,13 +113,44 @@ void ct_set_threads(int count);
 // operator may be called inside.
 void ct_parallel(int64_t tasks, void (*body)(void *context, int64_t begin, int64_t end), void *context);
 
-// Counts the bytes of live CPU tensors from now on.
-void ct_memory_install(void);
+// CPU memory -------------------------------------------------------------------------------------
+// Counts the bytes of live CPU tensors from now on. With keep_blocks, large blocks are kept for reuse when they
+// are freed; it can be switched at any time.
+void ct_memory_install(bool keep_blocks);
+// Bytes of blocks that tensors hold, and the most there were since the last reset.
 int64_t ct_memory_live(void);
 int64_t ct_memory_peak(void);
 void ct_memory_reset_peak(void);
-// Gives memory that the heap keeps but nobody uses back to the system, where it can.
+// Bytes of freed blocks that are kept.
+int64_t ct_memory_kept(void);
+// How much is kept at most (negative: no further bound than the most that tensors have held together), and for how
+// long without reuse.
+void ct_memory_set_limits(int64_t kept_bytes, double idle_seconds);
+// Gives kept blocks, and memory that the heap keeps but nobody uses, back to the system.
 void ct_memory_trim(void);
+
+// Resident bytes of this process, now and at most; -1 where the system does not tell.
+int64_t ct_process_resident(void);
+int64_t ct_process_peak(void);
+// Starts a new peak at what is resident now. False where the system does not allow it.
+bool ct_process_reset_peak(void);
+
+// Profiler ---------------------------------------------------------------------------------------
+typedef struct {
+  const char *name;
+  int64_t calls;
+  int64_t nanoseconds; // without what ran inside and has an entry of its own
+} CTProfileEntry;
+
+// Times every operator and backward function that this thread runs, until stopped on the same thread. False when
+// a measurement is running already: there is one at a time in the process.
+bool ct_profile_start(void);
+// Entries by descending time, readable until the next stop on this thread. Returns how many.
+int ct_profile_stop(const CTProfileEntry **entries);
+// An entry for work that is no operator; the name must live as long as the measurement. Returns what leave needs.
+// Does nothing on a thread that is not measured.
+int64_t ct_profile_enter(const char *name);
+void ct_profile_leave(int64_t token);
 
 #ifdef __cplusplus
 }

@@ -73,6 +73,11 @@ struct TrainingCommandOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Threads of one operator; default: as many as cores.", valueName: "count"))
   var threads: Int?
 
+  @Option(
+    help: ArgumentHelp(
+      "caching (keeps large blocks of freed tensors for reuse: faster) or system.", valueName: "name"))
+  var allocator = AllocatorName.caching
+
   enum AugmentationName: String, ExpressibleByArgument, CaseIterable {
     case none, flips, full
 
@@ -92,6 +97,11 @@ struct TrainingCommandOptions: ParsableArguments {
 
   enum MemoryUse: String, ExpressibleByArgument, CaseIterable {
     case standard, low
+  }
+
+  enum AllocatorName: String, ExpressibleByArgument, CaseIterable {
+    case caching, system
+    var choice: TensorMemory.Allocator { self == .caching ? .keepingFreedBlocks : .system }
   }
 
   enum ClassWeights: Equatable, CustomStringConvertible {
