@@ -5,7 +5,7 @@
 
 extern const MKInstructionSet mk_baseline;
 #if defined(__x86_64__)
-extern const MKInstructionSet mk_x86_64_v3, mk_x86_64_v4;
+extern const MKInstructionSet mk_x86_64_v3, mk_x86_64_v4, mk_x86_64_v4_bf16;
 #endif
 
 int mk_available(const MKInstructionSet **sets, int capacity) {
@@ -18,6 +18,9 @@ int mk_available(const MKInstructionSet **sets, int capacity) {
   bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
             __builtin_cpu_supports("avx512vl");
+  if (v4 && __builtin_cpu_supports("avx512bf16") && count < capacity) {
+    sets[count++] = &mk_x86_64_v4_bf16;
+  }
   if (v4 && count < capacity) {
     sets[count++] = &mk_x86_64_v4;
   }
