@@ -131,6 +131,7 @@ at::Generator borrow(CTGenerator handle) {
 struct Parameter {
   bool is_float = false;      // integers are widened
   bool is_float_list = false;
+  bool is_number_list = false; // of numbers of either kind, each possibly none
   bool has_default = false;
   c10::IValue default_value;
   std::string name;
@@ -181,6 +182,13 @@ c10::IValue to_ivalue(const CTValue &value, const Parameter &parameter) {
     return c10::IValue(c10::IntArrayRef(numbers, static_cast<size_t>(value.count)));
   }
   case CTTagDoubleList:
+    if (parameter.is_number_list) {
+      c10::List<std::optional<at::Scalar>> list;
+      for (int i = 0; i < value.count; i++) {
+        list.push_back(at::Scalar(reinterpret_cast<const double *>(value.bits)[i]));
+      }
+      return c10::IValue(std::move(list));
+    }
     return c10::IValue(c10::ArrayRef<double>(reinterpret_cast<const double *>(value.bits),
                                              static_cast<size_t>(value.count)));
   case CTTagBoolList: {
@@ -364,7 +372,11 @@ CTOperator ct_operator(const char *name, const char *overload) {
       }
       parameter.is_float = type->kind() == c10::TypeKind::FloatType;
       if (auto list = type->cast<c10::ListType>()) {
-        parameter.is_float_list = list->getElementType()->kind() == c10::TypeKind::FloatType;
+        auto element = list->getElementType();
+        parameter.is_float_list = element->kind() == c10::TypeKind::FloatType;
+        if (auto optional = element->cast<c10::OptionalType>()) {
+          parameter.is_number_list = optional->getElementType()->kind() == c10::TypeKind::NumberType;
+        }
       }
       if (argument.default_value()) {
         parameter.has_default = true;
@@ -444,6 +456,10 @@ int ct_tensor_device(CTTensor handle) { return pack_device(impl(handle)->device(
 
 bool ct_tensor_is_contiguous(CTTensor handle, int memory_format) {
   return impl(handle)->is_contiguous(static_cast<at::MemoryFormat>(memory_format));
+}
+
+int64_t ct_tensor_version(CTTensor handle) {
+  return static_cast<int64_t>(impl(handle)->version_counter().current_version());
 }
 
 void *ct_tensor_data(CTTensor handle) {

@@ -38,6 +38,22 @@ public final class Convolution: Module, Layer {
     self.groups = groups
   }
 
+  /// A layer with the given parameters: `weight` [out, C / groups, kernel…], `bias` [out].
+  public init(
+    weight: Tensor, bias: Tensor?, stride: [Int]? = nil, padding: Padding = .valid, dilation: [Int]? = nil,
+    groups: Int = 1
+  ) throws {
+    let kernel = Array(weight.shape.dropFirst(2))
+    try checkConvolution(
+      "Convolution", kernel, (weight.shape.count > 1 ? weight.shape[1] : 0) * groups, weight.shape[0], groups)
+    self.weight = try Parameter(weight)
+    self.bias = try bias.map { try Parameter($0) }
+    self.stride = stride ?? kernel.map { _ in 1 }
+    self.padding = padding
+    self.dilation = dilation ?? kernel.map { _ in 1 }
+    self.groups = groups
+  }
+
   /// ``forward(_:upsampledBy:)``, seen by observers.
   public func callAsFunction(_ input: Tensor, upsampledBy factor: Int) throws -> Tensor {
     try observed(input) { try forward(input, upsampledBy: factor) }

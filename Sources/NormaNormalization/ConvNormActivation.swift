@@ -9,6 +9,7 @@ public final class ConvNormActivation: Module, Layer {
   public let activation: Activation
   /// Every input value is repeated this many times along each spatial dimension before the convolution.
   public let upsampling: Int
+  private var folded: FoldedBlock?
 
   public init(_ conv: Convolution, norm: (any Layer)?, activation: Activation = .relu, upsampling: Int = 1) {
     self.conv = conv
@@ -18,9 +19,87 @@ public final class ConvNormActivation: Module, Layer {
   }
 
   public func forward(_ input: Tensor) throws -> Tensor {
+    if let folded, !isTraining, !gradientsAreRecorded, folded.isCurrent { return try folded(input) }
     let convolved = try conv(input, upsampledBy: upsampling)
     if let norm = norm as? NormalizationLayer { return try norm(convolved, activation: activation) }
     // The normalization keeps its input, not its output, so the activation may overwrite the latter.
     return try activation.consuming(norm.map { try $0(convolved) } ?? convolved)
+  }
+
+  /// Prepares evaluation without gradients: a batch normalization becomes part of the convolution's weights, and these are
+  /// laid out as the processor wants them. Holds until a parameter or a running statistic changes; training and
+  /// differentiation are not affected. Blocks with other norms stay as they are.
+  func fold() throws {
+    folded = nil
+    guard norm == nil || norm is BatchNorm else { return }
+    folded = try FoldedBlock(self)
+  }
+}
+
+extension Module {
+  /// Prepares all ``ConvNormActivation`` blocks of the network for evaluation without gradients: batch normalization is
+  /// folded into the convolution before it. Call it after ``evaluate()``, and again once the parameters have changed; a
+  /// block whose parameters have changed computes as if it had not been called.
+  public func foldNormalization() throws {
+    for (_, module) in namedModules() { try (module as? ConvNormActivation)?.fold() }
+  }
+}
+
+extension BatchNorm {
+  /// The convolution followed by this layer in evaluation mode, as one convolution: w a, (b − μ) a + β with
+  /// a = γ / √(σ² + ε). Jacob et al. 2018, section 3.2.
+  /// - Throws: ``NormalizationError`` when the convolution has another number of output channels.
+  public func folded(into conv: Convolution) throws -> Convolution {
+    let weight = conv.weight.value
+    guard weight.shape[0] == channels else {
+      throw NormalizationError(
+        "batch normalization of \(channels) channels can be folded into a convolution with as many outputs, got one "
+          + "with \(weight.shape[0])")
+    }
+    return try withoutGradients {
+      var scale = try (runningVar.value + epsilon).reciprocalSquareRoot()
+      if let gamma = self.weight?.value { scale = try scale * gamma.to(dtype: scale.dtype) }
+      var shift = try -runningMean.value
+      if let bias = conv.bias?.value { shift = try shift + bias.to(dtype: scale.dtype) }
+      shift = try shift * scale
+      if let beta = bias?.value { shift = try shift + beta.to(dtype: scale.dtype) }
+      let spread = try scale.reshaped([channels] + weight.shape.dropFirst().map { _ in 1 })
+      return try Convolution(
+        weight: (weight.to(dtype: scale.dtype) * spread).to(dtype: weight.dtype).detached(),
+        bias: shift.to(dtype: weight.dtype).detached(), stride: conv.stride, padding: conv.padding,
+        dilation: conv.dilation, groups: conv.groups)
+    }
+  }
+}
+
+/// What a block is in evaluation, for the parameters that it had when it was folded. No module: its weights are nobody's
+/// parameters.
+private final class FoldedBlock {
+  private let conv: Convolution
+  private let packed: PackedConvolution?
+  private let activation: Activation
+  private let upsampling: Int
+  private let parameters: [Parameter]
+  private let buffers: [Buffer]
+  /// The tensors when folded; held so that their identities stay theirs.
+  private let sources: [Tensor]
+  private let states: [TensorState]
+
+  init(_ block: ConvNormActivation) throws {
+    conv = try (block.norm as? BatchNorm)?.folded(into: block.conv) ?? block.conv
+    packed = block.upsampling == 1 ? PackedConvolution(conv, activation: block.activation) : nil
+    activation = block.activation
+    upsampling = block.upsampling
+    parameters = block.parameters
+    buffers = block.namedBuffers().map(\.buffer)
+    sources = parameters.map(\.value) + buffers.map(\.value)
+    states = sources.map(\.state)
+  }
+
+  var isCurrent: Bool { parameters.map(\.value.state) + buffers.map(\.value.state) == states }
+
+  func callAsFunction(_ input: Tensor) throws -> Tensor {
+    if let packed { return try packed(input) }
+    return try activation.consuming(conv(input, upsampledBy: upsampling))
   }
 }

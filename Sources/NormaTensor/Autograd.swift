@@ -15,6 +15,9 @@ public func withGradients<Result>(enabled: Bool, _ body: () throws -> Result) re
   return try body()
 }
 
+/// Whether operations are recorded for differentiation on this thread now.
+public var gradientsAreRecorded: Bool { ct_grad_mode() }
+
 extension Tensor {
   /// Whether operations on this tensor are recorded for differentiation.
   public var requiresGradient: Bool { withExtendedLifetime(box) { ct_tensor_requires_grad(handle) } }

@@ -20,6 +20,12 @@ public struct Tensor: @unchecked Sendable {
   var handle: CTTensor { box.handle }
 }
 
+/// Which tensor with which elements; see ``Tensor/state``. Valid while the tensor lives.
+public struct TensorState: Hashable, Sendable {
+  let identity: UInt
+  let version: Int
+}
+
 // MARK: - What a tensor is
 
 extension Tensor {
@@ -44,6 +50,13 @@ extension Tensor {
   }
 
   public var device: Device { withExtendedLifetime(box) { Device(packed: ct_tensor_device(handle)) } }
+
+  /// Tells this tensor with its present elements from others and from itself after a change in place.
+  public var state: TensorState {
+    withExtendedLifetime(box) {
+      TensorState(identity: UInt(bitPattern: handle), version: Int(ct_tensor_version(handle)))
+    }
+  }
 
   public func isContiguous(_ format: MemoryFormat = .contiguous) -> Bool {
     withExtendedLifetime(box) { ct_tensor_is_contiguous(handle, format.rawValue) }

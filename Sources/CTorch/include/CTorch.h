@@ -71,6 +71,7 @@ int ct_tensor_dtype(CTTensor tensor);
 int ct_tensor_device(CTTensor tensor); // (type << 8) | (index & 0xff)
 bool ct_tensor_is_contiguous(CTTensor tensor, int memory_format);
 void *ct_tensor_data(CTTensor tensor);
+int64_t ct_tensor_version(CTTensor tensor); // counts changes in place
 
 // Autograd ---------------------------------------------------------------------------------------
 bool ct_grad_mode(void);

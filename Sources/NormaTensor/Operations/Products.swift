@@ -31,6 +31,23 @@ extension Tensor {
     return zip(results, mask).map { $1 ? $0 : nil }
   }
 
+  /// This weight of a 2-d convolution in the layout that oneDNN computes with, for ``convolutionPacked``.
+  public func packedForConvolution(padding: [Int], stride: [Int], dilation: [Int], groups: Int) throws -> Tensor {
+    try Op.packConvolutionWeight(
+      .tensor(self), .ints(padding), .ints(stride), .ints(dilation), .int(groups), .none)
+  }
+
+  /// A 2-d convolution with a packed weight, followed by a ReLU in the same pass if asked. It records no gradients.
+  public func convolutionPacked(
+    weight: Tensor, bias: Tensor?, padding: [Int], stride: [Int], dilation: [Int], groups: Int, relu: Bool
+  ) throws -> Tensor {
+    try withoutGradients {
+      try Op.convolutionPacked(
+        .tensor(self), .tensor(weight), .optional(bias), .ints(padding), .ints(stride), .ints(dilation), .int(groups),
+        .string(relu ? "relu" : "none"), .doubles([]), .string(""))
+    }
+  }
+
   /// Row `indices[…]` of the table `self` [entries, features] for every index.
   public func embedded(_ indices: Tensor) throws -> Tensor {
     try Op.embedding(.tensor(self), .tensor(indices))
@@ -42,5 +59,7 @@ extension Op {
   static let linear = Operator("aten::linear")
   static let convolution = Operator("aten::convolution")
   static let convolutionBackward = Operator("aten::convolution_backward")
+  static let packConvolutionWeight = Operator("mkldnn::_reorder_convolution_weight")
+  static let convolutionPacked = Operator("mkldnn::_convolution_pointwise")
   static let embedding = Operator("aten::embedding")
 }
