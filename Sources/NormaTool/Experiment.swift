@@ -26,6 +26,7 @@ struct Experiment {
 
   func run() throws {
     try Runtime.check()
+    _ = try InstructionSet.current.get()
     // Before the first tensor, so that all are counted.
     TensorMemory.install(training.allocator.choice)
     let started = Date()

@@ -19,12 +19,15 @@ enum Tool {
     return folder.appendingPathComponent("norma")
   }()
 
-  static func run(_ arguments: [String], in folder: URL? = nil) throws -> Outcome {
+  static func run(
+    _ arguments: [String], in folder: URL? = nil, environment: [String: String] = [:]
+  ) throws -> Outcome {
     let process = Process()
     process.executableURL = path
     process.arguments = arguments
     // Several runs share the machine.
     process.environment = ProcessInfo.processInfo.environment.merging(["OMP_NUM_THREADS": "1"]) { $1 }
+      .merging(environment) { $1 }
     if let folder { process.currentDirectoryURL = folder }
     // Files, not pipes: nothing can block on a full one.
     let scratch = try TemporaryFolder()
