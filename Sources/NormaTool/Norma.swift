@@ -9,5 +9,5 @@ struct Norma: ParsableCommand {
     commandName: "norma",
     abstract: "Trains the same network under different normalizations and compares them.",
     version: version,
-    subcommands: [CompareCommand.self, TrainCommand.self, DescribeCommand.self])
+    subcommands: [CompareCommand.self, TrainCommand.self, DescribeCommand.self, BenchCommand.self])
 }
