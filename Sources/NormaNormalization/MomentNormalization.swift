@@ -40,14 +40,14 @@ struct MomentNormalization {
     let output = try CustomFunction.apply(
       "normalization", inputs: [x] + optionals.compactMap { $0 }, isTwiceDifferentiable: false
     ) {
-      let output = try Profiler.section("normalization forward") { try kernels.forward(x, mix, activation) }
+      let output = try Profiler.section("norma::normalization_forward") { try kernels.forward(x, mix, activation) }
       // Only the input is saved as a tensor that autograd watches; tables are the function's own.
       return (
         outputs: [output], saved: [x],
         backward: { pass in
           guard let g = pass.gradients[0] else { return pass.needed.map { _ in nil } }
           let gradient = MomentGradient(mix)
-          let dx = try Profiler.section("normalization backward") {
+          let dx = try Profiler.section("norma::normalization_backward") {
             try kernels.backward(g, x: pass.saved[0], mix, gradient, activation)
           }
           let found = gradient.parameters()

@@ -9,5 +9,7 @@ struct Norma: ParsableCommand {
     commandName: "norma",
     abstract: "Trains the same network under different normalizations and compares them.",
     version: version,
-    subcommands: [CompareCommand.self, TrainCommand.self, DescribeCommand.self, InfoCommand.self])
+    subcommands: [
+      CompareCommand.self, TrainCommand.self, DescribeCommand.self, BenchCommand.self, InfoCommand.self,
+    ])
 }
