@@ -1,6 +1,7 @@
 # make demo   sets up and trains a small U-Net under batch, group and switchable normalization
 # make test   sets up and runs the tests
-.PHONY: setup demo test format lint
+# make bench-peers   sets up and measures Norma beside other libraries (Benchmarks/README.md)
+.PHONY: setup demo test bench-peers format lint
 
 setup:
 	@Scripts/setup
@@ -12,6 +13,11 @@ demo: setup
 
 test: setup
 	swift test
+
+# KERAS=1 and JAX=1 measure those too; BENCH_OPTIONS go to Benchmarks/peers/run.py.
+BENCH_OPTIONS ?=
+bench-peers: setup
+	@KERAS='$(KERAS)' JAX='$(JAX)' PEERS_PYTHON='$(PEERS_PYTHON)' Scripts/bench-peers $(BENCH_OPTIONS)
 
 format:
 	swift format --in-place --recursive Sources Tests Benchmarks/Sources Package.swift Benchmarks/Package.swift

@@ -6,8 +6,7 @@ let package = Package(
   dependencies: [.package(name: "Norma", path: "..")],
   targets: [
     .executableTarget(
-      name: "OperatorOverhead", dependencies: [.product(name: "Norma", package: "Norma")]),
-    .executableTarget(name: "UNetStep", dependencies: [.product(name: "Norma", package: "Norma")]),
+      name: "OperatorOverhead", dependencies: [.product(name: "Norma", package: "Norma")])
   ],
   swiftLanguageModes: [.v6]
 )
