@@ -220,10 +220,12 @@ class Server:
         except BrokenPipeError:
             line = ""
         if not line:
-            self.close()
+            status = self.close()
+            # What the profiler says of itself explains nothing.
             self.errors.seek(0)
-            lines = self.errors.read().strip().splitlines()
-            raise Failed(f"the process ended: {lines[-1] if lines else 'no message'}")
+            lines = [l for l in self.errors.read().strip().splitlines() if not l.startswith("USDT:")]
+            how = f"signal {-status}" if status < 0 else f"status {status}"
+            raise Failed(f"the process ended with {how}{': ' + lines[-1] if lines else ''}")
         answer = json.loads(line)
         if "error" in answer:
             raise Failed(answer["error"])
@@ -246,10 +248,15 @@ class Server:
         return answer
 
     def close(self):
-        if self.process:
+        if self.process is None:
+            return 0
+        try:
             self.process.stdin.close()
-            self.process.wait()
-            self.process = None
+        except BrokenPipeError:
+            pass
+        status = self.process.wait()
+        self.process = None
+        return status
 
 
 # The cases ----------------------------------------------------------------------------------------------------------
