@@ -103,12 +103,19 @@ static inline void NAME(finish)(bool stream) {
 #endif
 }
 
-static inline __attribute__((always_inline)) double NAME(total)(const V *v) {
-  double sum = 0;
+// The sum of all lanes of all vectors.
+static inline __attribute__((always_inline)) double NAME(total)(const V v[WIDE]) {
+  V sum = (v[0] + v[1]) + (v[2] + v[3]);
+  double lanes[LANES];
   for (int i = 0; i < LANES; i++) {
-    sum += (*v)[i];
+    lanes[i] = sum[i];
   }
-  return sum;
+  for (int width = LANES / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; i++) {
+      lanes[i] += lanes[i + width];
+    }
+  }
+  return lanes[0];
 }
 
 // One value and one vector of each formula ----------------------------------------------------------
@@ -159,12 +166,13 @@ static inline __attribute__((always_inline)) void NAME(through)(V *g, const V *z
 static void NAME(run_moments)(const void *data, int64_t n, double *mean, double *squares) {
   const DATA *x = data;
   // Deviations from a value in the middle of the data: the subtraction then costs no digits.
-  int64_t sample = n < 4 * LANES ? n : 4 * LANES;
-  double start = 0;
-  for (int64_t i = 0; i < sample; i++) {
-    start += NAME(get)(x + i);
+  double start = NAME(get)(x);
+  if (n >= PAIR) {
+    V sample[WIDE] = {0};
+    NAME(load)(x, sample);
+    start = NAME(total)(sample) / PAIR;
   }
-  const REAL center = (REAL)(start / (double)sample);
+  const REAL center = (REAL)start;
   double sum = 0, square = 0;
   int64_t i = 0;
   while (n - i >= WIDE * LANES) {
@@ -184,10 +192,8 @@ static void NAME(run_moments)(const void *data, int64_t n, double *mean, double 
         }
       }
     }
-    for (int k = 0; k < WIDE; k++) {
-      sum += NAME(total)(&s[k]);
-      square += NAME(total)(&q[k]);
-    }
+    sum += NAME(total)(s);
+    square += NAME(total)(q);
   }
   for (; i < n; i++) {
     double d = (double)NAME(get)(x + i) - center;
@@ -262,10 +268,8 @@ static inline __attribute__((always_inline)) void NAME(run_reduce_kind)(const DA
         }
       }
     }
-    for (int k = 0; k < WIDE; k++) {
-      product += NAME(total)(&p[k]);
-      sum += NAME(total)(&s[k]);
-    }
+    product += NAME(total)(p);
+    sum += NAME(total)(s);
   }
   for (; i < n; i++) {
     REAL d = NAME(get)(x + i) - c;
@@ -443,8 +447,13 @@ static void NAME(rows_moments)(const void *data, int64_t rows, int64_t channels,
     double sums[MK_TILE] = {0}, sum_squares[MK_TILE] = {0};
     int64_t sample = fold.rows < 4 ? fold.rows : 4;
     for (int64_t row = 0; row < sample; row++) {
-      for (int64_t j = 0; j < width; j++) {
-        centers[NAME(place)(j)] += NAME(get)(start + row * fold.columns + j) * (REAL)(1.0 / (double)sample);
+      for (int64_t j = 0; j < width; j += PAIR) {
+        V v[2], c[2];
+        NAME(load)(start + row * fold.columns + j, v);
+        memcpy(c, centers + j, sizeof(c));
+        c[0] += v[0] / (REAL)sample;
+        c[1] += v[1] / (REAL)sample;
+        memcpy(centers + j, c, sizeof(c));
       }
     }
     FOR_VECTORS(width / LANES, NAME(tile_moments), start, fold.rows, fold.columns, centers, sums, sum_squares);

@@ -61,17 +61,21 @@ public final class Convolution: Module, Layer {
 
   /// The convolution of the input enlarged by a whole factor, each value repeated, which is not made where the
   /// convolution has stride 1, no dilation and padding `same`.
-  public func forward(_ input: Tensor, upsampledBy factor: Int) throws -> Tensor {
+  /// - Parameter addsBias: false leaves the bias out, for a caller that adds it.
+  public func forward(_ input: Tensor, upsampledBy factor: Int, addsBias: Bool = true) throws -> Tensor {
     guard factor > 1, input.rank == weight.value.rank, padding == .same, (stride + dilation).allSatisfy({ $0 == 1 })
     else {
-      return try forward(factor > 1 ? input.upsampledNearest(factor: factor) : input)
+      return try convolve(factor > 1 ? input.upsampledNearest(factor: factor) : input, addsBias: addsBias)
     }
     let before = weight.value.shape.dropFirst(2).map { ($0 - 1) / 2 }
     return try UpsampledConvolution(factor: factor, before: before)(
-      input, weight: weight.value.to(dtype: input.dtype), bias: bias?.value.to(dtype: input.dtype), groups: groups)
+      input, weight: weight.value.to(dtype: input.dtype), bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,
+      groups: groups)
   }
 
-  public func forward(_ input: Tensor) throws -> Tensor {
+  public func forward(_ input: Tensor) throws -> Tensor { try convolve(input, addsBias: true) }
+
+  private func convolve(_ input: Tensor, addsBias: Bool) throws -> Tensor {
     let kernel = Array(weight.value.shape.dropFirst(2))
     var input = input
     var amounts = kernel.map { _ in 0 }
@@ -90,8 +94,8 @@ public final class Convolution: Module, Layer {
       }
     }
     return try input.convolutionRecomputing(
-      weight: weight.value.to(dtype: input.dtype), bias: bias?.value.to(dtype: input.dtype), stride: stride,
-      padding: amounts, dilation: dilation, groups: groups)
+      weight: weight.value.to(dtype: input.dtype), bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,
+      stride: stride, padding: amounts, dilation: dilation, groups: groups)
   }
 }
 

@@ -24,6 +24,9 @@ public enum LayerObserver {
 
   @TaskLocal static var current: Observer?
 
+  /// Whether somebody looks at the layer calls of this thread.
+  public static var isObserving: Bool { current != nil }
+
   /// Calls `observer` after every layer call that the body makes on this thread.
   public static func observe<Result>(_ observer: @escaping Observer, _ body: () throws -> Result) rethrows
     -> Result

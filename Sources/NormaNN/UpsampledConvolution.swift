@@ -61,13 +61,31 @@ struct UpsampledConvolution {
   }
 
   /// The weights of one dimension summed within every group.
+  ///
+  /// Sums of slices, and their gradient repeats: libtorch's reductions and slices in the record are many times slower for
+  /// these small extents.
   private static func sum(_ weight: Tensor, _ groups: [Range<Int>], dimension: Int) throws -> Tensor {
     if groups.allSatisfy({ $0.count == 1 }) { return weight }
-    let sums = try groups.map { group in
-      let part = groups.count == 1 ? weight : try weight.sliced(group, dimension: dimension)
-      return group.count == 1 ? part : try part.sum([dimension], keepDimensions: true)
-    }
-    return sums.count == 1 ? sums[0] : try Tensor.concatenate(sums, dimension: dimension)
+    let shape = weight.shape
+    return try CustomFunction.apply("sum of taps", inputs: [weight]) {
+      let sums = try groups.map { group in
+        let taps = try group.map { try weight.sliced($0..<$0 + 1, dimension: dimension) }
+        return try taps.dropFirst().reduce(taps[0]) { try $0 + $1 }
+      }
+      let whole = sums.count == 1 ? sums[0] : try Tensor.concatenate(sums, dimension: dimension)
+      return (
+        outputs: [try whole.contiguous(weight.denseFormat)], saved: [],
+        backward: { pass in
+          guard let g = pass.gradients[0] else { return [nil] }
+          let parts = try groups.indices.map { index in
+            var extents = shape
+            extents[dimension] = groups[index].count
+            return try g.sliced(index..<index + 1, dimension: dimension).expanded(extents)
+          }
+          return [parts.count == 1 ? parts[0] : try Tensor.concatenate(parts, dimension: dimension)]
+        }
+      )
+    }[0]
   }
 
   /// Puts the phases' outputs where they belong, without those that only the symmetric padding made.

@@ -20,6 +20,11 @@ public final class ConvNormActivation: Module, Layer {
 
   public func forward(_ input: Tensor) throws -> Tensor {
     if let folded, !isTraining, !gradientsAreRecorded, folded.isCurrent { return try folded(input) }
+    // Observers see the layers as they are declared: a convolution with its bias, then the norm.
+    if let norm = norm as? NormalizationLayer, !LayerObserver.isObserving {
+      let convolved = try conv.forward(input, upsampledBy: upsampling, addsBias: false)
+      return try norm.forward(convolved, activation: activation, inputBias: conv.bias?.value)
+    }
     let convolved = try conv(input, upsampledBy: upsampling)
     if let norm = norm as? NormalizationLayer { return try norm(convolved, activation: activation) }
     // The normalization keeps its input, not its output, so the activation may overwrite the latter.

@@ -26,6 +26,8 @@ final class MomentMix: @unchecked Sendable {
   let varianceShares: [Double]
   private let weight: [Double]?
   private let bias: [Double]?
+  /// Added to the data of every channel before normalization, in these numbers only.
+  private let inputBias: [Double]?
   private let epsilon: Double
   /// Whether the data's arithmetic is Float, which the center must be representable in.
   private let roundsToFloat: Bool
@@ -46,7 +48,7 @@ final class MomentMix: @unchecked Sendable {
 
   init(
     shape: MomentShape, branches: [Branch], meanShares: [Double], varianceShares: [Double], weight: [Double]?,
-    bias: [Double]?, epsilon: Double, roundsToFloat: Bool
+    bias: [Double]?, inputBias: [Double]? = nil, epsilon: Double, roundsToFloat: Bool
   ) {
     self.shape = shape
     self.branches = branches
@@ -54,6 +56,7 @@ final class MomentMix: @unchecked Sendable {
     self.varianceShares = varianceShares
     self.weight = weight
     self.bias = bias
+    self.inputBias = inputBias
     self.epsilon = epsilon
     self.roundsToFloat = roundsToFloat
     let tables = MomentTables(7 + 2 * branches.count, shape)
@@ -84,6 +87,11 @@ final class MomentMix: @unchecked Sendable {
 
   /// From the moments of the block's planes to the coefficients of its scale and shift.
   func solve(_ block: TableBlock) {
+    if let inputBias, looksAtData {
+      for n in block.samples {
+        for c in block.channels { mean[n * shape.channels + c] += inputBias[c] }
+      }
+    }
     for (k, branch) in branches.enumerated() {
       switch branch {
       case .pooled(.instance): break
@@ -117,7 +125,9 @@ final class MomentMix: @unchecked Sendable {
         }
         let reciprocal = 1 / variance.squareRoot()
         let a = (weight?[c] ?? 1) * reciprocal
-        // The part of the mean that the data's type cannot hold goes into the shift.
+        // The part of the mean that the data's type cannot hold goes into the shift. From here on the mean is that of
+        // the data without the bias.
+        mu -= inputBias?[c] ?? 0
         let rounded = roundsToFloat ? Double(Float(mu)) : mu
         mixedMean[cell] = mu
         reciprocalDeviation[cell] = reciprocal
@@ -134,7 +144,7 @@ final class MomentMix: @unchecked Sendable {
 ///     dβ = Σ g,   dγ = Σ r A,   A = Σ g (x − μ)
 ///     dμ = −a Σ g,   dσ² = −½ a r² A
 ///     dm = Σ w_k P_k(dμ) + 2 (m − μ_k) λ_k P_k(dσ²),   dv = Σ λ_k P_k(dσ²)
-///     dx = a g + 2 dv/M (x − m) + dm/M
+///     dx = a g + 2 dv/M (x − m) + dm/M,   d(input bias) = Σ dx = a Σ g + dm
 ///
 /// with sums over a plane, g being the gradient before the activation.
 final class MomentGradient: @unchecked Sendable {
@@ -150,10 +160,12 @@ final class MomentGradient: @unchecked Sendable {
   private let varianceGradient: UnsafeMutablePointer<Double>
   private let pooledMeanGradient: UnsafeMutablePointer<Double>
   private let pooledVarianceGradient: UnsafeMutablePointer<Double>
+  /// Σ dx.
+  private let inputSums: UnsafeMutablePointer<Double>
 
   init(_ mix: MomentMix) {
     self.mix = mix
-    tables = MomentTables(8, mix.shape)
+    tables = MomentTables(9, mix.shape)
     products = tables[0]
     sums = tables[1]
     factor = tables[2]
@@ -162,6 +174,7 @@ final class MomentGradient: @unchecked Sendable {
     varianceGradient = tables[5]
     pooledMeanGradient = tables[6]
     pooledVarianceGradient = tables[7]
+    inputSums = tables[8]
   }
 
   /// From the sums of the block's planes to the coefficients of its dx.
@@ -192,31 +205,38 @@ final class MomentGradient: @unchecked Sendable {
         }
       }
     }
+    for n in block.samples {
+      for cell in block.cells(ofSample: n) { inputSums[cell] = mix.scale[cell] * sums[cell] + offset[cell] }
+    }
     guard mix.looksAtData else { return }
     // From dm and dv to what is added per position, around the center instead of the plane's mean.
     for n in block.samples {
       for cell in block.cells(ofSample: n) {
         let q = 2 * factor[cell] * perPosition
-        offset[cell] = offset[cell] * perPosition + q * (mix.center[cell] - mix.mean[cell])
+        offset[cell] = offset[cell] * perPosition + q * (mix.center[cell] - mix.dataMean(cell))
         factor[cell] = q
       }
     }
   }
 
   /// Gradients of the parameters, once all blocks are solved.
-  func parameters() -> (weight: [Double], bias: [Double], meanLogits: [Double], varianceLogits: [Double]) {
+  func parameters() -> (
+    weight: [Double], bias: [Double], inputBias: [Double], meanLogits: [Double], varianceLogits: [Double]
+  ) {
     let shape = mix.shape
     var weight = [Double](repeating: 0, count: shape.channels)
     var bias = weight
+    var inputBias = weight
     for n in 0..<shape.samples {
       for c in 0..<shape.channels {
         // `solve` left r A in the table of products.
         weight[c] += products[n * shape.channels + c]
         bias[c] += sums[n * shape.channels + c]
+        inputBias[c] += inputSums[n * shape.channels + c]
       }
     }
     return (
-      weight, bias, mix.logitGradient(mix.meanShares, meanGradient, mean: true),
+      weight, bias, inputBias, mix.logitGradient(mix.meanShares, meanGradient, mean: true),
       mix.logitGradient(mix.varianceShares, varianceGradient, mean: false)
     )
   }
@@ -237,6 +257,9 @@ extension MomentMix {
     let weighted = (gradient.products[cell] + (center[cell] - mixedMean[cell]) * sum) * r
     gradient.set(cell, weighted: weighted, mean: -a * sum, variance: -0.5 * a * r * weighted)
   }
+
+  /// The plane's mean without the input bias.
+  fileprivate func dataMean(_ cell: Int) -> Double { mean[cell] - (inputBias?[cell % shape.channels] ?? 0) }
 
   /// m − μ_k.
   fileprivate func deviation(ofBranch k: Int, _ cell: Int) -> Double { mean[cell] - branchMeans[k][cell] }

@@ -20,6 +20,9 @@ struct MomentNormalization {
   /// [C], or nil for γ = 1, β = 0.
   var weight: Tensor?
   var bias: Tensor?
+  /// [C], what the data lack: the bias of the convolution before. It shifts means and nothing else, so that neither
+  /// adding it nor reducing its gradient takes a pass over the data.
+  var inputBias: Tensor?
   let epsilon: Double
   var activation = FusedActivation.none
 
@@ -34,7 +37,7 @@ struct MomentNormalization {
   /// - Returns: the normalized tensor and the mix, which knows every branch's statistics.
   func callAsFunction(_ x: Tensor) throws -> (output: Tensor, mix: MomentMix) {
     let kernels = try Self.kernels(for: x)
-    let optionals = [weight, bias, meanLogits, varianceLogits]
+    let optionals = [weight, bias, inputBias, meanLogits, varianceLogits]
     let mix = try solver(for: x, shape: kernels.shape(of: x, branches: branches))
     let activation = activation
     let output = try CustomFunction.apply(
@@ -51,7 +54,7 @@ struct MomentNormalization {
             try kernels.backward(g, x: pass.saved[0], mix, gradient, activation)
           }
           let found = gradient.parameters()
-          let all = [found.weight, found.bias, found.meanLogits, found.varianceLogits]
+          let all = [found.weight, found.bias, found.inputBias, found.meanLogits, found.varianceLogits]
           return try [dx]
             + zip(optionals, all).compactMap { parameter, values -> Tensor?? in
               guard let parameter else { return nil }
@@ -67,18 +70,17 @@ struct MomentNormalization {
   }
 
   private func solver(for x: Tensor, shape: MomentShape) throws -> MomentMix {
-    let (weight, bias, meanLogits, varianceLogits) = try values()
+    let numbers = try values([weight, bias, inputBias, meanLogits, varianceLogits])
     return MomentMix(
-      shape: shape, branches: branches, meanShares: meanLogits.map(softmax) ?? [1],
-      varianceShares: varianceLogits.map(softmax) ?? [1], weight: weight, bias: bias, epsilon: epsilon,
-      roundsToFloat: x.dtype != .float64)
+      shape: shape, branches: branches, meanShares: numbers[3].map(softmax) ?? [1],
+      varianceShares: numbers[4].map(softmax) ?? [1], weight: numbers[0], bias: numbers[1], inputBias: numbers[2],
+      epsilon: epsilon, roundsToFloat: x.dtype != .float64)
   }
 
   /// The parameters as numbers. From a device they come in one transfer.
-  private func values() throws -> ([Double]?, [Double]?, [Double]?, [Double]?) {
-    let given = [weight, bias, meanLogits, varianceLogits]
+  private func values(_ given: [Tensor?]) throws -> [[Double]?] {
     let tensors = given.compactMap { $0 }
-    guard let first = tensors.first else { return (nil, nil, nil, nil) }
+    guard let first = tensors.first else { return given.map { _ in nil } }
     var numbers: [[Double]]
     if first.device == .cpu {
       numbers = try tensors.map { try $0.doubles() }
@@ -93,8 +95,7 @@ struct MomentNormalization {
       }
     }
     numbers.reverse()
-    let spread = given.map { tensor -> [Double]? in tensor == nil ? nil : numbers.removeLast() }
-    return (spread[0], spread[1], spread[2], spread[3])
+    return given.map { tensor -> [Double]? in tensor == nil ? nil : numbers.removeLast() }
   }
 }
 

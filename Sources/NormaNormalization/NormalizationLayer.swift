@@ -38,12 +38,15 @@ open class NormalizationLayer: Module, Layer {
   public func forward(_ input: Tensor) throws -> Tensor { try forward(input, activation: .none) }
 
   /// Normalizes and applies the activation to the result, in one pass where there is a kernel for both.
-  public final func callAsFunction(_ input: Tensor, activation: Activation) throws -> Tensor {
-    try observed(input) { try forward(input, activation: activation) }
+  /// - Parameter inputBias: [C], added to the input's channels first; it costs no pass over the data.
+  public final func callAsFunction(
+    _ input: Tensor, activation: Activation, inputBias: Tensor? = nil
+  ) throws -> Tensor {
+    try observed(input) { try forward(input, activation: activation, inputBias: inputBias) }
   }
 
-  /// ``callAsFunction(_:activation:)`` without telling observers.
-  public final func forward(_ input: Tensor, activation: Activation) throws -> Tensor {
+  /// ``callAsFunction(_:activation:inputBias:)`` without telling observers.
+  public final func forward(_ input: Tensor, activation: Activation, inputBias: Tensor? = nil) throws -> Tensor {
     let shape = input.shape
     guard input.rank >= 2, shape[1] == channels else {
       throw NormalizationError(
@@ -70,7 +73,7 @@ open class NormalizationLayer: Module, Layer {
     let fused = FusedActivation(activation)
     let normalization = MomentNormalization(
       branches: branches, meanLogits: mixLogits?.mean.value, varianceLogits: mixLogits?.variance.value,
-      weight: weight?.value, bias: bias?.value, epsilon: epsilon, activation: fused ?? .none)
+      weight: weight?.value, bias: bias?.value, inputBias: inputBias, epsilon: epsilon, activation: fused ?? .none)
     let (output, mix) = try normalization(input)
     if isTraining, let running, let index = partitions.firstIndex(of: .batch) {
       try running.update(mix.statistics(ofBranch: index), valuesPerChannel: values(.batch))
