@@ -160,8 +160,11 @@ public final class UNetUpLevel: Module {
     self.level = level
   }
 
-  public func callAsFunction(_ input: Tensor, skip: Tensor) throws -> Tensor {
-    try level(Tensor.concatenateRecomputing([skip, up(input)], dimension: 1))
+  /// - Parameter skip: given away, so that its memory can go before the convolutions.
+  public func callAsFunction(_ input: Tensor, skip: consuming Tensor) throws -> Tensor {
+    var x = try Tensor.concatenateRecomputing([skip, up(input)], dimension: 1)
+    for block in [level.conv1, level.conv2] { x = try block(x) }
+    return x
   }
 }
 

@@ -20,6 +20,8 @@ extension Tensor {
         weight: weight, bias: bias, stride: stride, padding: padding, dilation: dilation, groups: groups)
     }
     guard let recipe else { return try convolve(self) }
+    // Not the recipe itself: its inputs shall go when the record releases them.
+    let compute = recipe.compute
     return try CustomFunction.apply(
       "convolution", inputs: [self, weight] + (bias.map { [$0] } ?? []), isTwiceDifferentiable: false
     ) {
@@ -27,7 +29,7 @@ extension Tensor {
         outputs: [try convolve(self)], saved: recipe.inputs + [weight],
         backward: { pass in
           guard let g = pass.gradients[0] else { return pass.needed.map { _ in nil } }
-          let input = try recipe.compute(Array(pass.saved.dropLast()))
+          let input = try compute(Array(pass.saved.dropLast()))
           let gradients = try g.convolutionGradients(
             input: input, weight: pass.saved.last!, stride: stride, padding: padding, dilation: dilation,
             groups: groups, wanted: pass.needed)
@@ -41,12 +43,13 @@ extension Tensor {
   /// the maxima.
   func maxPooledRecomputing(kernel: [Int], stride: [Int], padding: [Int]) throws -> Tensor {
     guard let recipe else { return try maxPooled(kernel: kernel, stride: stride, padding: padding) }
+    let compute = recipe.compute
     let output = try CustomFunction.apply("max-pooling", inputs: [self]) {
       (
         outputs: [try maxPooled(kernel: kernel, stride: stride, padding: padding)], saved: recipe.inputs,
         backward: { pass in
           guard let g = pass.gradients[0] else { return [nil] }
-          let input = try recipe.compute(pass.saved).detached().requiringGradient()
+          let input = try compute(pass.saved).detached().requiringGradient()
           return try withGradients(enabled: true) {
             try input.maxPooled(kernel: kernel, stride: stride, padding: padding).gradients(of: [input], cotangent: g)
           }
@@ -61,8 +64,29 @@ extension Tensor {
   public static func concatenateRecomputing(_ tensors: [Tensor], dimension: Int) throws -> Tensor {
     let result = try concatenate(tensors, dimension: dimension)
     if tensors.contains(where: { $0.recipe != nil }) {
-      result.attach(.of(tensors) { try concatenate($0, dimension: dimension) })
+      result.attach(.concatenation(of: tensors, dimension, like: result))
     }
     return result
+  }
+}
+
+extension Recipe {
+  /// One part after the other goes into the result, so that only one exists beside it.
+  fileprivate static func concatenation(of tensors: [Tensor], _ dimension: Int, like result: Tensor) -> Recipe {
+    let recipes = tensors.map { $0.recipe ?? Recipe([$0]) { $0[0] } }
+    let parts = recipes.map { (compute: $0.compute, inputs: $0.inputs.count) }
+    let extents = tensors.map { $0.shape[dimension] }
+    let (shape, dtype, device, format) = (result.shape, result.dtype, result.device, result.denseFormat)
+    return Recipe(recipes.flatMap(\.inputs)) { inputs in
+      let result = try Tensor.empty(shape, dtype: dtype, device: device, memoryFormat: format)
+      var (input, start) = (0, 0)
+      for (part, extent) in zip(parts, extents) {
+        let values = try part.compute(Array(inputs[input..<input + part.inputs]))
+        try result.sliced(start..<start + extent, dimension: dimension).copy(from: values)
+        input += part.inputs
+        start += extent
+      }
+      return result
+    }
   }
 }

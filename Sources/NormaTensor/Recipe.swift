@@ -2,7 +2,8 @@
 public struct Recipe {
   /// What it is computed from.
   public let inputs: [Tensor]
-  /// The tensor from the inputs, in the same order; called without gradient recording.
+  /// The tensor from the inputs, in the same order; called without gradient recording. It must not hold them itself: they
+  /// go when the record releases them.
   public let compute: ([Tensor]) throws -> Tensor
 
   public init(_ inputs: [Tensor], compute: @escaping ([Tensor]) throws -> Tensor) {
@@ -14,19 +15,6 @@ public struct Recipe {
   public func then(_ function: @escaping (Tensor) throws -> Tensor) -> Recipe {
     let compute = compute
     return Recipe(inputs) { try function(compute($0)) }
-  }
-
-  /// The recipe of a function of several tensors; those without a recipe are kept.
-  public static func of(_ tensors: [Tensor], _ function: @escaping ([Tensor]) throws -> Tensor) -> Recipe {
-    let recipes = tensors.map { $0.recipe ?? Recipe([$0]) { $0[0] } }
-    return Recipe(recipes.flatMap(\.inputs)) { inputs in
-      var rest = inputs[...]
-      return try function(
-        recipes.map { recipe in
-          defer { rest = rest.dropFirst(recipe.inputs.count) }
-          return try recipe.compute(Array(rest.prefix(recipe.inputs.count)))
-        })
-    }
   }
 }
 
