@@ -550,7 +550,8 @@ static void NAME(rows_scale)(const void *x, void *data, int64_t rows, int64_t ch
 }
 
 static inline __attribute__((always_inline)) void NAME(tile_reduce)(const DATA *g, const DATA *x, int64_t rows,
-                                                                    int64_t pitch, const REAL *table, REAL slope,
+                                                                    int64_t pitch, int64_t g_pitch,
+                                                                    const REAL *table, REAL slope,
                                                                     double *products, double *sums,
                                                                     MKActivationKind kind, const int vectors,
                                                                     const int unroll) {
@@ -563,7 +564,7 @@ static inline __attribute__((always_inline)) void NAME(tile_reduce)(const DATA *
   do {                                                                                                              \
     V d[2], h[2];                                                                                                   \
     NAME(load)(x + (at) * pitch + k * LANES, d);                                                                    \
-    NAME(load)(g + (at) * pitch + k * LANES, h);                                                                    \
+    NAME(load)(g + (at) * g_pitch + k * LANES, h);                                                                  \
     _Pragma("unroll") for (int j = 0; j < 2; j++) {                                                                 \
       d[j] -= c[k + j];                                                                                             \
       V z = a[k + j] * d[j] + b[k + j];                                                                             \
@@ -602,7 +603,8 @@ static inline __attribute__((always_inline)) void NAME(tile_reduce)(const DATA *
 }
 
 static inline __attribute__((always_inline)) void NAME(rows_reduce_kind)(const DATA *g, const DATA *x, int64_t rows,
-                                                                         int64_t channels, MKAffine affine, REAL slope,
+                                                                         int64_t channels, int64_t g_channels,
+                                                                         MKAffine affine, REAL slope,
                                                                          double *products, double *sums,
                                                                          MKActivationKind kind) {
   NAME(Fold) fold = NAME(fold)(rows, channels);
@@ -615,8 +617,8 @@ static inline __attribute__((always_inline)) void NAME(rows_reduce_kind)(const D
     NAME(gather)(table, affine.scale, column, width, channels);
     NAME(gather)(table + MK_TILE, affine.center, column, width, channels);
     NAME(gather)(table + 2 * MK_TILE, affine.shift, column, width, channels);
-    FOR_VECTORS(width / LANES, NAME(tile_reduce), g + column, x + column, fold.rows, fold.columns, table, slope, found,
-                found_sums, kind);
+    FOR_VECTORS(width / LANES, NAME(tile_reduce), g + column, x + column, fold.rows, fold.columns,
+                fold.copies * g_channels, table, slope, found, found_sums, kind);
     for (int64_t j = 0; j < width;) {
       int64_t channel = (column + j) % channels;
       int64_t count = channels - channel < width - j ? channels - channel : width - j;
@@ -631,23 +633,24 @@ static inline __attribute__((always_inline)) void NAME(rows_reduce_kind)(const D
     for (int64_t c = 0; c < channels; c++) {
       REAL d = NAME(get)(x + row * channels + c) - (REAL)affine.center[c];
       REAL z = (REAL)affine.scale[c] * d + (REAL)affine.shift[c];
-      REAL h = NAME(through1)(NAME(get)(g + row * channels + c), z, kind, slope);
+      REAL h = NAME(through1)(NAME(get)(g + row * g_channels + c), z, kind, slope);
       products[c] += (double)h * d;
       sums[c] += h;
     }
   }
 }
 
-static void NAME(rows_reduce)(const void *g, const void *x, int64_t rows, int64_t channels, MKAffine affine,
-                              MKActivation activation, double *products, double *sums) {
+static void NAME(rows_reduce)(const void *g, const void *x, int64_t rows, int64_t channels, int64_t g_channels,
+                              MKAffine affine, MKActivation activation, double *products, double *sums) {
   REAL slope = (REAL)activation.slope;
-  FOR_KIND(NAME(rows_reduce_kind), g, x, rows, channels, affine, slope, products, sums);
+  FOR_KIND(NAME(rows_reduce_kind), g, x, rows, channels, g_channels, affine, slope, products, sums);
 }
 
 static inline __attribute__((always_inline)) void NAME(tile_apply)(const DATA *g, const DATA *x, DATA *dx,
-                                                                   int64_t rows, int64_t pitch, const REAL *table,
-                                                                   REAL slope, bool stream, MKActivationKind kind,
-                                                                   const int vectors, const int unroll) {
+                                                                   int64_t rows, int64_t pitch, int64_t g_pitch,
+                                                                   const REAL *table, REAL slope, bool stream,
+                                                                   MKActivationKind kind, const int vectors,
+                                                                   const int unroll) {
   (void)unroll;
   V a[WIDE], c[WIDE], b[WIDE], f[WIDE], o[WIDE];
   memcpy(a, table, sizeof(a));
@@ -660,7 +663,7 @@ static inline __attribute__((always_inline)) void NAME(tile_apply)(const DATA *g
     for (int k = 0; k < vectors; k += 2) {
       V d[2], h[2];
       NAME(load)(x + row * pitch + k * LANES, d);
-      NAME(load)(g + row * pitch + k * LANES, h);
+      NAME(load)(g + row * g_pitch + k * LANES, h);
 #pragma unroll
       for (int j = 0; j < 2; j++) {
         d[j] -= c[k + j];
@@ -675,6 +678,7 @@ static inline __attribute__((always_inline)) void NAME(tile_apply)(const DATA *g
 
 static inline __attribute__((always_inline)) void NAME(rows_apply_kind)(const DATA *g, const DATA *x, DATA *dx,
                                                                         int64_t rows, int64_t channels,
+                                                                        int64_t g_channels,
                                                                         MKAffine affine, MKSlope gradient, REAL slope,
                                                                         bool stream, MKActivationKind kind) {
   NAME(Fold) fold = NAME(fold)(rows, channels);
@@ -686,27 +690,27 @@ static inline __attribute__((always_inline)) void NAME(rows_apply_kind)(const DA
     NAME(gather)(table + 2 * MK_TILE, affine.shift, column, width, channels);
     NAME(gather)(table + 3 * MK_TILE, gradient.factor, column, width, channels);
     NAME(gather)(table + 4 * MK_TILE, gradient.offset, column, width, channels);
-    FOR_VECTORS(width / LANES, NAME(tile_apply), g + column, x + column, dx + column, fold.rows, fold.columns, table,
-                slope, stream, kind);
+    FOR_VECTORS(width / LANES, NAME(tile_apply), g + column, x + column, dx + column, fold.rows, fold.columns,
+                fold.copies * g_channels, table, slope, stream, kind);
   }
   for (int64_t row = fold.rows * fold.copies; row < rows; row++) {
     for (int64_t c = 0; c < channels; c++) {
       int64_t i = row * channels + c;
       REAL a = (REAL)affine.scale[c], d = NAME(get)(x + i) - (REAL)affine.center[c];
-      REAL h = NAME(through1)(NAME(get)(g + i), a * d + (REAL)affine.shift[c], kind, slope);
+      REAL h = NAME(through1)(NAME(get)(g + row * g_channels + c), a * d + (REAL)affine.shift[c], kind, slope);
       NAME(put)(dx + i, a * h + ((REAL)gradient.factor[c] * d + (REAL)gradient.offset[c]));
     }
   }
 }
 
-static void NAME(rows_apply)(const void *g, const void *x, void *data, int64_t rows, int64_t channels, MKAffine affine,
-                             MKSlope gradient, MKActivation activation, bool stream) {
+static void NAME(rows_apply)(const void *g, const void *x, void *data, int64_t rows, int64_t channels,
+                             int64_t g_channels, MKAffine affine, MKSlope gradient, MKActivation activation, bool stream) {
   DATA *dx = data;
   REAL slope = (REAL)activation.slope;
   if (stream && NAME(aligned)(dx)) {
-    FOR_KIND(NAME(rows_apply_kind), g, x, dx, rows, channels, affine, gradient, slope, true);
+    FOR_KIND(NAME(rows_apply_kind), g, x, dx, rows, channels, g_channels, affine, gradient, slope, true);
   } else {
-    FOR_KIND(NAME(rows_apply_kind), g, x, dx, rows, channels, affine, gradient, slope, false);
+    FOR_KIND(NAME(rows_apply_kind), g, x, dx, rows, channels, g_channels, affine, gradient, slope, false);
   }
   NAME(finish)(stream);
 }

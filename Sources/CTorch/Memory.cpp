@@ -270,12 +270,12 @@ private:
     most_given = std::max(most_given, given_bytes);
   }
 
-  // Kept blocks take no more than was once in use at the same time. Together with those in use they take a quarter
-  // more than that (sizes in the order of a training step never fit perfectly: without the quarter, a U-Net step
-  // maps an eighth of its blocks anew), and leave a quarter of the machine alone.
+  // Kept blocks and those in use together take a quarter more than was once in use at the same time (sizes in the
+  // order of a training step never fit perfectly: without the quarter, a U-Net step maps an eighth of its blocks
+  // anew, with it none), and leave a quarter of the machine alone.
   size_t allowance() const {
     size_t together = std::min(most_given + most_given / 4, machine / 4 * 3);
-    return keeps && together > given_bytes ? std::min({limit, most_given, together - given_bytes}) : 0;
+    return keeps && together > given_bytes ? std::min(limit, together - given_bytes) : 0;
   }
 
   // The list with the block that was not used for longest, at its end.

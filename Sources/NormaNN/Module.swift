@@ -215,7 +215,7 @@ extension Module {
   /// Lays out parameters of rank 4 (weights of 2-d convolutions) as asked. Convolutions then give
   /// their outputs in the same layout.
   public final func to(memoryFormat: MemoryFormat) throws {
-    try convert { $0.rank == 4 ? try $0.contiguous(memoryFormat) : $0 }
+    try convert { $0.rank == 4 ? try $0.laidOut(memoryFormat) : $0 }
   }
 
   private func convert(_ body: (Tensor) throws -> Tensor) throws {

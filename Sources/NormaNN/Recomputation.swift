@@ -19,6 +19,11 @@ extension Tensor {
       try input.convolution(
         weight: weight, bias: bias, stride: stride, padding: padding, dilation: dilation, groups: groups)
     }
+    if let thin = ThinConvolution(
+      input: self, weight: weight, stride: stride, dilation: dilation, padding: padding, groups: groups)
+    {
+      return try thin(self, weight: weight, bias: bias, padding: padding)
+    }
     guard let recipe else { return try convolve(self) }
     // Not the recipe itself: its inputs shall go when the record releases them.
     let compute = recipe.compute

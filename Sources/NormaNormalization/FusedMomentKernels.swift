@@ -72,7 +72,18 @@ struct FusedMomentKernels: MomentKernels {
     }
     let format = x.denseFormat
     let x = try x.contiguous(format)
-    let g = try g?.to(dtype: x.dtype).contiguous(format)
+    var g = try g?.to(dtype: x.dtype)
+    var gradientChannels = mix.shape.channels
+    if let given = g {
+      // A part of a concatenation's gradient is read where it lies.
+      if let pitch = given.rowPitch, Layout(x) == .rows, format != .contiguous,
+        mix.shape.channels % Int(MKRowUnit) == 0
+      {
+        gradientChannels = pitch
+      } else {
+        g = try given.contiguous(format)
+      }
+    }
     let output = try x.emptyLike()
     let layout = Layout(x)
     try x.withDataPointer { source in
@@ -82,7 +93,7 @@ struct FusedMomentKernels: MomentKernels {
             Sweep(
               kernels: instructionSet.kernels(for: type), bytesPerValue: x.dtype.size, layout: layout, mix: mix,
               gradient: gradient, activation: MKActivation(activation), x: UnsafeRawPointer(source),
-              g: incoming.map { UnsafeRawPointer($0) }, output: target))
+              g: incoming.map { UnsafeRawPointer($0) }, gradientChannels: gradientChannels, output: target))
         }
         if let g { try g.withDataPointer { sweep($0) } } else { sweep(nil) }
       }
@@ -115,6 +126,8 @@ private struct Sweep: @unchecked Sendable {
   let activation: MKActivation
   let x: UnsafeRawPointer
   let g: UnsafeRawPointer?
+  /// Values from one row of g to the next.
+  let gradientChannels: Int
   let output: UnsafeMutableRawPointer
 
   /// Values of one piece of work: large enough that starting it costs nothing, small enough for a core's cache.
@@ -300,13 +313,14 @@ private struct Sweep: @unchecked Sendable {
 
   var reduce: Reduction {
     Reduction(first: gradient!.products, second: gradient!.sums, divisor: nil) { piece, found in
-      let (x, g) = (x + offset(piece), g! + offset(piece))
+      let (x, g) = (x + offset(piece), g! + gradientOffset(piece))
       switch layout {
       case .runs:
         kernels.run_reduce(g, x, length(piece), affine(piece), activation, found.first, found.second)
       case .rows:
         kernels.rows_reduce(
-          g, x, length(piece), Int64(shape.channels), affine(piece), activation, found.first, found.second)
+          g, x, length(piece), Int64(shape.channels), Int64(gradientChannels), affine(piece), activation, found.first,
+          found.second)
       }
     }
   }
@@ -320,14 +334,15 @@ private struct Sweep: @unchecked Sendable {
   }
 
   func apply(_ piece: Piece, _ stream: Bool) {
-    let (x, g, dx) = (x + offset(piece), g! + offset(piece), output + offset(piece))
+    let (x, g, dx) = (x + offset(piece), g! + gradientOffset(piece), output + offset(piece))
     let first = firstCell(piece)
     let slope = MKSlope(factor: gradient!.factor + first, offset: gradient!.offset + first)
     switch layout {
     case .runs: kernels.run_apply(g, x, dx, length(piece), affine(piece), slope, activation, stream)
     case .rows:
       kernels.rows_apply(
-        g, x, dx, length(piece), Int64(shape.channels), affine(piece), slope, activation, stream)
+        g, x, dx, length(piece), Int64(shape.channels), Int64(gradientChannels), affine(piece), slope, activation,
+        stream)
     }
   }
 
@@ -336,6 +351,10 @@ private struct Sweep: @unchecked Sendable {
   /// Bytes from the start of the tensor.
   private func offset(_ piece: Piece) -> Int {
     (piece.owner * shape.positions + piece.begin) * (layout == .runs ? 1 : shape.channels) * bytesPerValue
+  }
+
+  private func gradientOffset(_ piece: Piece) -> Int {
+    (piece.owner * shape.positions + piece.begin) * (layout == .runs ? 1 : gradientChannels) * bytesPerValue
   }
 
   private func firstCell(_ piece: Piece) -> Int { layout == .runs ? piece.owner : piece.owner * shape.channels }
@@ -386,5 +405,18 @@ extension MKActivation {
     case .relu: self.init(kind: MKReLU, slope: 0)
     case .leakyReLU(let slope): self.init(kind: MKLeakyReLU, slope: slope)
     }
+  }
+}
+
+extension Tensor {
+  /// For [N, C, H, W] whose channels lie next to each other and whose rows of channels all lie equally far apart: that
+  /// distance; else nil.
+  fileprivate var rowPitch: Int? {
+    let (shape, strides) = (shape, strides)
+    guard shape.count == 4, strides[1] == 1, shape[3] > 1, strides[3] >= shape[1],
+      shape[2] == 1 || strides[2] == shape[3] * strides[3],
+      shape[0] == 1 || strides[0] == shape[2] * shape[3] * strides[3]
+    else { return nil }
+    return strides[3]
   }
 }

@@ -64,13 +64,13 @@ struct OptimizerState {
   let parameters: [Parameter]
   /// state[slot][parameter], zeros of the parameter's shape.
   private var slots: [[Tensor]]
-  /// Number of the last step of every parameter, float32 of rank 0.
-  let steps: [Tensor]
+  /// Number of the last step of every parameter.
+  private var steps: [Int]
 
   init(_ parameters: [Parameter], slots: Int) throws {
     self.parameters = parameters
     self.slots = try (0..<slots).map { _ in try parameters.map { try $0.value.detached().zerosLike() } }
-    steps = try parameters.map { try Tensor.zeros([], device: $0.value.device) }
+    steps = parameters.map { _ in 0 }
   }
 
   /// Calls the body with the tensors of all parameters that have a gradient, having counted the step. What the
@@ -92,14 +92,34 @@ struct OptimizerState {
         gradients[place] = try gradients[place].aligned(with: values[place])
         for slot in slots.indices { slots[slot][index] = try slots[slot][index].aligned(with: values[place]) }
       }
-      let steps = used.map { self.steps[$0] }
-      for step in steps { try step.add(scalar: 1) }
-      try body(values, gradients, slots.map { (slot: [Tensor]) in used.map { slot[$0] } }, steps)
+      // float32 of rank 0, as the fused steps want them; mostly all parameters share one.
+      var counts: [Int: Tensor] = [:]
+      let steps = try used.enumerated().map { place, index in
+        self.steps[index] += 1
+        let count = self.steps[index]
+        if let tensor = counts[count] { return tensor }
+        let tensor = try Tensor(Float(count), device: values[place].device)
+        counts[count] = tensor
+        return tensor
+      }
+      // Views in the order of memory: the fused steps copy what is not contiguous. All tensors of a parameter lie alike.
+      let orders = values.map { $0.isContiguous() ? nil : $0.orderOfMemory }
+      func views(_ tensors: [Tensor]) throws -> [Tensor] {
+        try zip(tensors, orders).map { tensor, order in try order.map { try tensor.permuted($0) } ?? tensor }
+      }
+      try body(
+        views(values), views(gradients), slots.map { (slot: [Tensor]) in try views(used.map { slot[$0] }) }, steps)
     }
   }
 }
 
 extension Tensor {
+  /// The dimensions by descending strides.
+  fileprivate var orderOfMemory: [Int] {
+    let strides = strides
+    return strides.indices.sorted { (strides[$0], $1) > (strides[$1], $0) }
+  }
+
   /// This tensor if its type and layout are those of a parameter of the same shape, else a copy for which they are.
   fileprivate func aligned(with parameter: Tensor) throws -> Tensor {
     func fits(_ tensor: Tensor) -> Bool {

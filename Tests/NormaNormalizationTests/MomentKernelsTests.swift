@@ -155,6 +155,24 @@ import Testing
     }
   }
 
+  /// The gradient of a part of a concatenation is read where it lies, in rows that are further apart than the part is wide.
+  @Test(arguments: [DType.float32, .bfloat16, .float64], [32, 64, 33]) func gradientsMayLieInWiderRows(
+    _ dtype: DType, _ channels: Int
+  ) throws {
+    let (x, _) = try Self.data([2, channels, 9, 11])
+    let (wide, _) = try Self.data([2, 3 * channels, 9, 11])
+    for start in [0, channels] {
+      let part = try wide.to(dtype: dtype).contiguous(.channelsLast).sliced(start..<start + channels, dimension: 1)
+      for set in InstructionSet.available {
+        let kernels = FusedMomentKernels(instructionSet: set)
+        let apart = try Self.run(.switchable, x, part, dtype: dtype, layout: .channelsLast, kernels: kernels)
+        let dense = try Self.run(
+          .switchable, x, part.contiguous(.channelsLast), dtype: dtype, layout: .channelsLast, kernels: kernels)
+        #expect(apart.all == dense.all, "\(set)")
+      }
+    }
+  }
+
   /// A diverged training must show, not be cut off by a ReLU.
   @Test(arguments: [DType.float32, .bfloat16, .float64], layouts) func notANumberStaysOne(
     _ dtype: DType, _ layout: MemoryFormat

@@ -41,6 +41,9 @@ typedef struct {
   const double *factor, *offset;
 } MKSlope;
 
+// Channels that fill whole vectors on every instruction set.
+enum { MKRowUnit = 32 };
+
 // `stream` asks for stores that leave the cache alone, for data larger than it.
 // g is the gradient of y; inside it is first taken through the activation, by the sign of z.
 typedef struct {
@@ -53,14 +56,15 @@ typedef struct {
   void (*run_apply)(const void *g, const void *x, void *dx, int64_t n, MKAffine affine, MKSlope slope,
                     MKActivation activation, bool stream);
 
-  // The same over `rows` > 0 rows of `channels` values; results are arrays of `channels`.
+  // The same over `rows` > 0 rows of `channels` values; results are arrays of `channels`. Rows of g may lie
+  // `g_channels` values apart, as in a part of a concatenation, if `channels` is a multiple of MKRowUnit.
   void (*rows_moments)(const void *x, int64_t rows, int64_t channels, double *mean, double *squares);
   void (*rows_scale)(const void *x, void *y, int64_t rows, int64_t channels, MKAffine affine,
                      MKActivation activation, bool stream);
-  void (*rows_reduce)(const void *g, const void *x, int64_t rows, int64_t channels, MKAffine affine,
-                      MKActivation activation, double *products, double *sums);
-  void (*rows_apply)(const void *g, const void *x, void *dx, int64_t rows, int64_t channels, MKAffine affine,
-                     MKSlope slope, MKActivation activation, bool stream);
+  void (*rows_reduce)(const void *g, const void *x, int64_t rows, int64_t channels, int64_t g_channels,
+                      MKAffine affine, MKActivation activation, double *products, double *sums);
+  void (*rows_apply)(const void *g, const void *x, void *dx, int64_t rows, int64_t channels, int64_t g_channels,
+                     MKAffine affine, MKSlope slope, MKActivation activation, bool stream);
 } MKKernels;
 
 typedef struct {

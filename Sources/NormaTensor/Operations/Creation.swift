@@ -56,6 +56,15 @@ extension Tensor {
   /// A tensor of this one's shape, type, device and layout whose elements are not set.
   public func emptyLike() throws -> Tensor { try Op.emptyLike(.tensor(self)) }
 
+  /// This tensor with exactly the strides of the layout, also along extents of 1, where several layouts agree; libtorch
+  /// chooses the layout of a convolution's output by strides.
+  public func laidOut(_ format: MemoryFormat) throws -> Tensor {
+    let result = try Tensor.empty(shape, dtype: dtype, device: device, memoryFormat: format)
+    if result.strides == strides { return self }
+    try withoutGradients { try result.copy(from: self) }
+    return result
+  }
+
   /// Zeros of this tensor's shape, type, device and layout.
   public func zerosLike() throws -> Tensor { try Op.zerosLike(.tensor(self)) }
 

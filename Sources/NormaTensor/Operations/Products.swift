@@ -48,6 +48,11 @@ extension Tensor {
     }
   }
 
+  /// All windows of [N, C, H, W] as columns: [N, C · kernel, positions].
+  public func windows(kernel: [Int], padding: [Int]) throws -> Tensor {
+    try Op.windows(.tensor(self), .ints(kernel), .ints([1, 1]), .ints(padding), .ints([1, 1]))
+  }
+
   /// Row `indices[…]` of the table `self` [entries, features] for every index.
   public func embedded(_ indices: Tensor) throws -> Tensor {
     try Op.embedding(.tensor(self), .tensor(indices))
@@ -61,5 +66,6 @@ extension Op {
   static let convolutionBackward = Operator("aten::convolution_backward")
   static let packConvolutionWeight = Operator("mkldnn::_reorder_convolution_weight")
   static let convolutionPacked = Operator("mkldnn::_convolution_pointwise")
+  static let windows = Operator("aten::im2col")
   static let embedding = Operator("aten::embedding")
 }
