@@ -287,7 +287,7 @@ def cases(options, variants):
             for norm in chosen(NORMS):
                 sizes = {"width": options.width, "size": options.size, "batchSize": options.batch_size}
                 add("step", [{"op": "step", "norm": norm, "dtype": dtype, **sizes, "rounds": options.repeats,
-                              "warmUp": 2}], norm=norm, dtype=dtype, **sizes)
+                              "warmUp": 6}], norm=norm, dtype=dtype, **sizes)
     if "inference" in options.only:
         for dtype in options.dtypes:
             for norm in options.norms or ["batch"]:

@@ -6,9 +6,9 @@ public enum TensorMemory {
   public enum Allocator: Sendable {
     /// libtorch's own: every large block is mapped anew, which costs page faults in every training step.
     case system
-    /// Large blocks are kept when they are freed, and reused. They never take more than tensors have held at one time
-    /// since the last ``returnUnused()``, together with the blocks in use not more than 1.25 times that, nor more than
-    /// three quarters of the machine's memory. Blocks that were not reused for half a minute are given back.
+    /// Large blocks are kept when they are freed, and reused. Together with the blocks in use they never take more than
+    /// 1.25 times what tensors have held at one time since the last ``returnUnused()``, nor more than three quarters of
+    /// the machine's memory. Blocks that were not reused for half a minute are given back.
     case keepingFreedBlocks
   }
 
