@@ -41,7 +41,9 @@ struct OpenMP {
   int (*threads)() = nullptr;
 
   OpenMP() {
-    auto find = [](const char *name) { return dlsym(RTLD_DEFAULT, name); };
+    // libtorch's own, should another one be in the process too.
+    void *library = dlopen("libtorch_cpu.so", RTLD_LAZY | RTLD_NOLOAD);
+    auto find = [&](const char *name) { return dlsym(library ? library : RTLD_DEFAULT, name); };
     parallel = reinterpret_cast<decltype(parallel)>(find("GOMP_parallel"));
     thread = reinterpret_cast<decltype(thread)>(find("omp_get_thread_num"));
     threads = reinterpret_cast<decltype(threads)>(find("omp_get_num_threads"));

@@ -144,9 +144,13 @@ public final class UNetLevel: Module, Layer {
     self.dropout = dropout
   }
 
-  public func forward(_ input: Tensor) throws -> Tensor {
-    let output = try conv2(conv1(input))
-    return try dropout.map { try $0(output) } ?? output
+  public func forward(_ input: Tensor) throws -> Tensor { try apply(input) }
+
+  /// ``forward(_:)`` of an input that is given away: it need not live through the second convolution.
+  func apply(_ input: consuming Tensor) throws -> Tensor {
+    var x = input
+    for block in [conv1, conv2] { x = try block(x) }
+    return try dropout.map { try $0(x) } ?? x
   }
 }
 
@@ -162,9 +166,8 @@ public final class UNetUpLevel: Module {
 
   /// - Parameter skip: given away, so that its memory can go before the convolutions.
   public func callAsFunction(_ input: Tensor, skip: consuming Tensor) throws -> Tensor {
-    var x = try Tensor.concatenateRecomputing([skip, up(input)], dimension: 1)
-    for block in [level.conv1, level.conv2] { x = try block(x) }
-    return x
+    let joined = try Tensor.concatenateRecomputing([skip, up(input)], dimension: 1)
+    return LayerObserver.isObserving ? try level(joined) : try level.apply(joined)
   }
 }
 

@@ -69,7 +69,7 @@ public final class Convolution: Module, Layer {
     }
     let before = weight.value.shape.dropFirst(2).map { ($0 - 1) / 2 }
     return try UpsampledConvolution(factor: factor, before: before)(
-      input, weight: weight.value.to(dtype: input.dtype), bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,
+      input, weight: weight.value, bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,
       groups: groups)
   }
 

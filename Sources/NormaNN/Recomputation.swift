@@ -49,7 +49,7 @@ extension Tensor {
   func maxPooledRecomputing(kernel: [Int], stride: [Int], padding: [Int]) throws -> Tensor {
     guard let recipe else { return try maxPooled(kernel: kernel, stride: stride, padding: padding) }
     let compute = recipe.compute
-    let output = try CustomFunction.apply("max-pooling", inputs: [self]) {
+    let output = try CustomFunction.apply("max-pooling", inputs: [self], isTwiceDifferentiable: false) {
       (
         outputs: [try maxPooled(kernel: kernel, stride: stride, padding: padding)], saved: recipe.inputs,
         backward: { pass in

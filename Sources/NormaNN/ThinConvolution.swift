@@ -13,9 +13,14 @@ enum ThinConvolution {
   ) {
     let shape = weight.shape
     guard gradientsAreRecorded, shape.count == 4, input.rank == 4, groups == 1, input.device == .cpu,
-      input.dtype != .bfloat16, (stride + dilation).allSatisfy({ $0 == 1 }), input.shape[1] == shape[1]
+      input.dtype != .bfloat16, padding.count == 2, (stride + dilation).allSatisfy({ $0 == 1 }),
+      input.shape[1] == shape[1]
     else { return nil }
-    if !input.requiresGradient, shape[1...].reduce(1, *) <= 32 {
+    // The windows are copied out, so they must not be many.
+    let windows = shape[1...].reduce(1, *)
+    if !input.requiresGradient, windows <= 32,
+      input.count / shape[1] * windows <= 1 << 23
+    {
       self = .fewInputs
     } else if shape[0] <= 4, shape[2...].allSatisfy({ $0 == 1 }), padding.allSatisfy({ $0 == 0 }) {
       self = .fewOutputs
@@ -26,7 +31,7 @@ enum ThinConvolution {
 
   func callAsFunction(_ input: Tensor, weight: Tensor, bias: Tensor?, padding: [Int]) throws -> Tensor {
     try CustomFunction.apply(
-      "convolution", inputs: [input, weight] + (bias.map { [$0] } ?? []), isTwiceDifferentiable: false
+      "convolution", inputs: [input, weight] + (bias.map { [$0] } ?? []), isTwiceDifferentiable: input.recipe == nil
     ) {
       let output = try input.convolution(
         weight: weight, bias: bias, stride: [1, 1], padding: padding, dilation: [1, 1])
@@ -40,8 +45,9 @@ enum ThinConvolution {
           let (x, w) = (try compute(Array(pass.saved.dropLast())), pass.saved.last!)
           let gradients: [Tensor?] =
             switch self {
-            case .fewInputs: [nil, try Self.weightGradient(g, x, like: w, padding: padding)]
-            case .fewOutputs: try Self.gradients(g, x, w)
+            case .fewInputs:
+              [nil, pass.needed[1] ? try Self.weightGradient(g, x, like: w, padding: padding) : nil]
+            case .fewOutputs: try Self.gradients(g, x, w, needed: pass.needed)
             }
           return gradients + (hasBias ? [try g.sum([0, 2, 3])] : [])
         }
@@ -56,14 +62,19 @@ enum ThinConvolution {
     return try products.sum([0]).transposed(0, 1).reshaped(weight.shape)
   }
 
-  private static func gradients(_ g: Tensor, _ x: Tensor, _ weight: Tensor) throws -> [Tensor?] {
+  private static func gradients(
+    _ g: Tensor, _ x: Tensor, _ weight: Tensor, needed: [Bool]
+  ) throws -> [Tensor?] {
     let (outputs, inputs) = (weight.shape[0], weight.shape[1])
     let shape = x.shape
     let rows = try g.rowsOfChannels().reshaped([-1, outputs])
-    let xRows = try x.rowsOfChannels().reshaped([-1, inputs])
-    let dx = try rows.matmul(weight.reshaped([outputs, inputs]))
-      .reshaped([shape[0], shape[2], shape[3], inputs]).permuted([0, 3, 1, 2])
-    let dWeight = try rows.transposed(0, 1).matmul(xRows).reshaped(weight.shape)
+    let dx =
+      needed[0]
+      ? try rows.matmul(weight.reshaped([outputs, inputs]))
+        .reshaped([shape[0], shape[2], shape[3], inputs]).permuted([0, 3, 1, 2]) : nil
+    let dWeight =
+      needed[1]
+      ? try rows.transposed(0, 1).matmul(x.rowsOfChannels().reshaped([-1, inputs])).reshaped(weight.shape) : nil
     return [dx, dWeight]
   }
 }

@@ -47,7 +47,8 @@ struct UpsampledConvolution {
       var summed = weight
       for (dimension, tap) in taps.enumerated() { summed = try Self.sum(summed, tap.groups, dimension: dimension + 2) }
       return try input.convolutionRecomputing(
-        weight: summed, bias: bias, stride: kernel.map { _ in 1 }, padding: taps.map(\.padding),
+        // Cast after summing: sums of the taps, and of their gradients, are those of the parameters' type.
+        weight: summed.to(dtype: input.dtype), bias: bias, stride: kernel.map { _ in 1 }, padding: taps.map(\.padding),
         dilation: kernel.map { _ in 1 }, groups: groups)
     }
     // As libtorch's convolutions: channels lie last when those of the input or of the weight do.
@@ -106,7 +107,7 @@ struct UpsampledConvolution {
         return range == 0..<part.shape[place.offset + 2] ? part : try part.sliced(range, dimension: place.offset + 2)
       }
     }
-    return try CustomFunction.apply("interleave", inputs: parts) {
+    return try CustomFunction.apply("interleave", inputs: parts, isTwiceDifferentiable: false) {
       let first = parts[0]
       let output = try Tensor.empty(
         Array(first.shape.prefix(2)) + extents.map { $0 * factor }, dtype: first.dtype, device: first.device,

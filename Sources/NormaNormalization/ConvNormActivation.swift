@@ -19,9 +19,10 @@ public final class ConvNormActivation: Module, Layer {
   }
 
   public func forward(_ input: Tensor) throws -> Tensor {
-    if let folded, !isTraining, !gradientsAreRecorded, folded.isCurrent { return try folded(input) }
     // Observers see the layers as they are declared: a convolution with its bias, then the norm.
-    if let norm = norm as? NormalizationLayer, !LayerObserver.isObserving {
+    let takesShortcuts = !LayerObserver.isObserving
+    if let folded, takesShortcuts, !isTraining, !gradientsAreRecorded, folded.isCurrent { return try folded(input) }
+    if let norm = norm as? NormalizationLayer, takesShortcuts {
       let convolved = try conv.forward(input, upsampledBy: upsampling, addsBias: false)
       return try norm.forward(convolved, activation: activation, inputBias: conv.bias?.value)
     }

@@ -9,10 +9,13 @@ import NormaTensor
 /// cache, each is finished while it is there, which saves reading it from memory again.
 struct FusedMomentKernels: MomentKernels {
   let instructionSet: InstructionSet
+  /// Results of more bytes than this are stored past the cache.
+  var streamsAbove = ProcessorCache.shared / 4
 
   /// The kernels for this processor.
-  static let best: Result<FusedMomentKernels, NormalizationError> = InstructionSet.current.map(
-    FusedMomentKernels.init(instructionSet:))
+  static let best: Result<FusedMomentKernels, NormalizationError> = InstructionSet.current.map {
+    FusedMomentKernels(instructionSet: $0)
+  }
 
   static func supports(_ x: Tensor) -> Bool { x.device == .cpu && type(of: x) != nil }
 
@@ -93,7 +96,8 @@ struct FusedMomentKernels: MomentKernels {
             Sweep(
               kernels: instructionSet.kernels(for: type), bytesPerValue: x.dtype.size, layout: layout, mix: mix,
               gradient: gradient, activation: MKActivation(activation), x: UnsafeRawPointer(source),
-              g: incoming.map { UnsafeRawPointer($0) }, gradientChannels: gradientChannels, output: target))
+              g: incoming.map { UnsafeRawPointer($0) }, gradientChannels: gradientChannels,
+              streamsAbove: streamsAbove, output: target))
         }
         if let g { try g.withDataPointer { sweep($0) } } else { sweep(nil) }
       }
@@ -128,6 +132,7 @@ private struct Sweep: @unchecked Sendable {
   let g: UnsafeRawPointer?
   /// Values from one row of g to the next.
   let gradientChannels: Int
+  let streamsAbove: Int
   let output: UnsafeMutableRawPointer
 
   /// Values of one piece of work: large enough that starting it costs nothing, small enough for a core's cache.
@@ -172,7 +177,7 @@ private struct Sweep: @unchecked Sendable {
     bytesPerValue: Int, moments: Reduction, solve: (TableBlock) -> Void, apply: (Piece, Bool) -> Void
   ) {
     let blocks = Blocks(mix)
-    let isLarge = values * self.bytesPerValue > Streaming.threshold
+    let isLarge = values * self.bytesPerValue > streamsAbove
     switch layout {
     case .runs
     where blocks.planes * shape.positions * bytesPerValue <= ProcessorCache.perCore * 3 / 4
@@ -193,7 +198,9 @@ private struct Sweep: @unchecked Sendable {
       }
     case .rows
     where !blocks.spansSamples && shape.samples > 1
-      && shape.channels * shape.positions * bytesPerValue <= ProcessorCache.shared / 2:
+      && shape.channels * shape.positions * bytesPerValue <= ProcessorCache.shared / 2
+      // Every sample keeps all threads busy.
+      && pieces >= Runtime.threads:
       for n in 0..<shape.samples {
         let sample = TableBlock(shape: shape, samples: n..<n + 1, channels: 0..<shape.channels)
         wholePasses(n..<n + 1, sample, moments, solve, apply, isLarge)
@@ -207,7 +214,7 @@ private struct Sweep: @unchecked Sendable {
   /// One pass over all data, in parallel.
   func everything(_ apply: (Piece, Bool) -> Void) {
     let owners = layout == .runs ? shape.cells : shape.samples
-    let isLarge = values * bytesPerValue > Streaming.threshold
+    let isLarge = values * bytesPerValue > streamsAbove
     parallel(owners * pieces) { range in
       for task in range { apply(piece(task % pieces, of: task / pieces), isLarge) }
     }
@@ -391,11 +398,6 @@ private struct Blocks {
     let samples = spansSamples ? 0..<shape.samples : index / perSample..<index / perSample + 1
     return TableBlock(shape: shape, samples: samples, channels: first..<first + channelsPerBlock)
   }
-}
-
-private enum Streaming {
-  /// Results of more bytes than this go past the cache.
-  static let threshold = ProcessorCache.shared / 4
 }
 
 extension MKActivation {

@@ -85,8 +85,9 @@ struct MomentNormalization {
     if first.device == .cpu {
       numbers = try tensors.map { try $0.doubles() }
     } else {
+      let type: DType = tensors.contains { $0.dtype == .float64 } ? .float64 : .float32
       let all: [Double] = try withoutGradients {
-        try Tensor.concatenate(tensors.map { try $0.to(dtype: .float32).reshaped([-1]) }, dimension: 0).array()
+        try Tensor.concatenate(tensors.map { try $0.to(dtype: type).reshaped([-1]) }, dimension: 0).array()
       }
       var start = 0
       numbers = tensors.map { tensor in

@@ -55,6 +55,9 @@ open class NormalizationLayer: Module, Layer {
     guard input.count > 0 else {
       throw NormalizationError("\(Self.self) cannot normalize an empty tensor of shape \(shape)")
     }
+    if let inputBias, inputBias.shape != [channels] {
+      throw NormalizationError("an input bias of shape [\(channels)] was expected, got \(inputBias.shape)")
+    }
     let running = runningStatistics
     let branches = try partitions.map { partition -> Branch in
       if partition == .batch, !isTraining, let running { return try running.branch }

@@ -156,7 +156,7 @@ struct Experiment {
       "optimizer": training.optimizer.rawValue, "learning-rate": "\(options.learningRate)",
       "weight-decay": "\(training.weightDecay)", "schedule": options.schedule.name,
       "dtype": training.dtype.rawValue, "device": training.device, "threads": "\(Runtime.threads)",
-      "allocator": training.allocator.rawValue,
+      "allocator": training.allocator.rawValue, "memory": training.memory.rawValue,
     ]
     if let momentum = options.momentum { all["momentum"] = "\(momentum)" }
     if let ignore = data.ignoreLabel { all["ignore-label"] = "\(ignore)" }

@@ -93,13 +93,17 @@ struct OptimizerState {
         for slot in slots.indices { slots[slot][index] = try slots[slot][index].aligned(with: values[place]) }
       }
       // float32 of rank 0, as the fused steps want them; mostly all parameters share one.
-      var counts: [Int: Tensor] = [:]
+      struct Place: Hashable {
+        let count: Int
+        let device: Device
+      }
+      var counts: [Place: Tensor] = [:]
       let steps = try used.enumerated().map { place, index in
         self.steps[index] += 1
-        let count = self.steps[index]
-        if let tensor = counts[count] { return tensor }
-        let tensor = try Tensor(Float(count), device: values[place].device)
-        counts[count] = tensor
+        let step = Place(count: self.steps[index], device: values[place].device)
+        if let tensor = counts[step] { return tensor }
+        let tensor = try Tensor(Float(step.count), device: step.device)
+        counts[step] = tensor
         return tensor
       }
       // Views in the order of memory: the fused steps copy what is not contiguous. All tensors of a parameter lie alike.

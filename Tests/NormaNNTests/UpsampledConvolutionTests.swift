@@ -63,6 +63,14 @@ import Testing
     }
   }
 
+  /// The interleaving writes into memory that autograd does not see, so a second derivative would silently be wrong.
+  @Test func secondDerivativesAreRefused() throws {
+    let conv = try Convolution(inputChannels: 1, outputChannels: 2, kernel: [2, 2], padding: .same)
+    let x = try Tensor.ones([1, 1, 3, 3]).requiringGradient()
+    let y = try conv(x, upsampledBy: 2).power(3).sum()
+    #expect(throws: TensorError.self) { try y.gradients(of: [x], createGraph: true) }
+  }
+
   /// What has no such form is enlarged first.
   @Test(arguments: [Padding.valid, .explicit([1, 0])]) func otherConvolutionsAreEnlargedFirst(_ padding: Padding) throws
   {

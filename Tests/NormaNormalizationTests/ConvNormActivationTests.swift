@@ -46,14 +46,27 @@ import Testing
     }
   }
 
-  @Test func observersSeeEveryLayer() throws {
+  @Test(arguments: [false, true]) func observersSeeEveryLayer(folded: Bool) throws {
     let block = ConvNormActivation(
       try Convolution(inputChannels: 1, outputChannels: 2, kernel: [3, 3], padding: .same),
       norm: try BatchNorm(channels: 2))
+    block.evaluate()
+    if folded { try block.foldNormalization() }
     nonisolated(unsafe) var seen: [String] = []
-    try LayerObserver.observe({ layer, _, _ in seen.append("\(type(of: layer))") }) {
-      _ = try block(Tensor.ones([1, 1, 4, 4]))
+    try withoutGradients {
+      try LayerObserver.observe({ layer, _, _ in seen.append("\(type(of: layer))") }) {
+        _ = try block(Tensor.ones([1, 1, 4, 4]))
+      }
     }
     #expect(seen == ["Convolution", "BatchNorm", "ConvNormActivation"])
+  }
+
+  @Test func anInputBiasOfAnotherLengthIsAnError() throws {
+    let norm = try BatchNorm(channels: 3)
+    for count in [1, 2, 4] {
+      #expect(throws: NormalizationError.self) {
+        try norm(Tensor.ones([2, 3, 4, 4]), activation: .none, inputBias: Tensor.ones([count]))
+      }
+    }
   }
 }

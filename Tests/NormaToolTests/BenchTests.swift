@@ -13,8 +13,17 @@ private struct Printed: Decodable {
     let median, lowerQuartile, upperQuartile, minimum: Double
     let rounds: Int
   }
+  struct Profile: Decodable {
+    struct Kind: Decodable {
+      let kind: String
+      let calls: Int
+      let seconds: Double
+    }
+    let kinds: [Kind]
+  }
   struct Case: Decodable {
     let norm, dtype: String
+    let profile: Profile?
     let milliseconds: Milliseconds
     let variant, layout, activation: String?
     let shape: [Int]?
@@ -90,6 +99,28 @@ private struct Printed: Decodable {
       #expect(try #require(item.peakTensorBytes) > 16 * (try #require(item.trainableParameters)))
       #expect(try #require(item.totalParameters) >= (try #require(item.trainableParameters)))
     }
+  }
+
+  @Test func lowMemoryTakesLess() throws {
+    func peak(_ memory: String) throws -> Int {
+      let printed = try run(
+        "step",
+        [
+          "--norms", "switchable", "--width", "8", "--size", "128", "--steps", "1", "--dtypes", "float32", "--memory",
+          memory,
+        ])
+      return try #require(printed.cases[0].peakTensorBytes)
+    }
+    #expect(Double(try peak("low")) < 0.8 * Double(try peak("standard")))
+  }
+
+  @Test func profiles() throws {
+    let printed = try run(
+      "step",
+      ["--norms", "batch", "--width", "2", "--size", "32", "--steps", "1", "--dtypes", "float32", "--profile"])
+    let kinds = try #require(printed.cases[0].profile).kinds
+    #expect(Set(kinds.map(\.kind)).isSuperset(of: ["convolution forward", "convolution backward", "normalization"]))
+    #expect(kinds.allSatisfy { $0.calls > 0 && $0.seconds >= 0 })
   }
 
   /// The other networks that live meanwhile do not count.
