@@ -389,50 +389,47 @@ static inline void NAME(gather)(REAL *to, const double *from, int64_t first, int
 
 #define MK_TILE (WIDE * LANES)
 
+// Two sums per column over `rows` rows: ONE(row, into) adds one row's pair k to `first` and `second`, of which the
+// sets from `into` on are independent. They go on in double before they lose digits.
+#define SUM_ROWS(ONE, first_sums, second_sums)                                                                      \
+  for (int64_t row = 0; row < rows;) {                                                                              \
+    int64_t end = rows - row < FLUSH * unroll ? rows : row + FLUSH * unroll;                                        \
+    V first[WIDE] = {0}, second[WIDE] = {0};                                                                        \
+    for (; row + unroll <= end; row += unroll) {                                                                    \
+      _Pragma("unroll") for (int u = 0; u < unroll; u++) {                                                          \
+        _Pragma("unroll") for (int k = 0; k < vectors; k += 2) { ONE(row + u, u * vectors + k); }                   \
+      }                                                                                                             \
+    }                                                                                                               \
+    for (; row < end; row++) {                                                                                      \
+      _Pragma("unroll") for (int k = 0; k < vectors; k += 2) { ONE(row, k); }                                       \
+    }                                                                                                               \
+    for (int v = 0; v < unroll * vectors; v++) {                                                                    \
+      for (int lane = 0; lane < LANES; lane++) {                                                                    \
+        int column = NAME(column)(v % vectors, lane);                                                               \
+        (first_sums)[column] += first[v][lane];                                                                     \
+        (second_sums)[column] += second[v][lane];                                                                   \
+      }                                                                                                             \
+    }                                                                                                               \
+  }
+
 static inline __attribute__((always_inline)) void NAME(tile_moments)(const DATA *x, int64_t rows, int64_t pitch,
                                                                      const REAL *centers, double *sums,
                                                                      double *squares, const int vectors,
                                                                      const int unroll) {
   V c[WIDE];
   memcpy(c, centers, sizeof(c));
-  int64_t row = 0;
-  while (row < rows) {
-    int64_t end = rows - row < FLUSH * unroll ? rows : row + FLUSH * unroll;
-    V s[WIDE] = {0}, q[WIDE] = {0};
 #define ONE_MOMENT(at, into)                                                                                        \
   do {                                                                                                              \
     V d[2];                                                                                                         \
     NAME(load)(x + (at) * pitch + k * LANES, d);                                                                    \
     _Pragma("unroll") for (int j = 0; j < 2; j++) {                                                                 \
       d[j] -= c[k + j];                                                                                             \
-      s[(into) + j] += d[j];                                                                                        \
-      q[(into) + j] += d[j] * d[j];                                                                                 \
+      first[(into) + j] += d[j];                                                                                    \
+      second[(into) + j] += d[j] * d[j];                                                                            \
     }                                                                                                               \
   } while (0)
-    for (; row + unroll <= end; row += unroll) {
-#pragma unroll
-      for (int u = 0; u < unroll; u++) {
-#pragma unroll
-        for (int k = 0; k < vectors; k += 2) {
-          ONE_MOMENT(row + u, u * vectors + k);
-        }
-      }
-    }
-    for (; row < end; row++) {
-#pragma unroll
-      for (int k = 0; k < vectors; k += 2) {
-        ONE_MOMENT(row, k);
-      }
-    }
+  SUM_ROWS(ONE_MOMENT, sums, squares)
 #undef ONE_MOMENT
-    for (int v = 0; v < unroll * vectors; v++) {
-      for (int lane = 0; lane < LANES; lane++) {
-        int column = NAME(column)(v % vectors, lane);
-        sums[column] += s[v][lane];
-        squares[column] += q[v][lane];
-      }
-    }
-  }
 }
 
 static void NAME(rows_moments)(const void *data, int64_t rows, int64_t channels, double *mean, double *squares) {
@@ -559,7 +556,6 @@ static inline __attribute__((always_inline)) void NAME(tile_reduce)(const DATA *
   memcpy(a, table, sizeof(a));
   memcpy(c, table + MK_TILE, sizeof(c));
   memcpy(b, table + 2 * MK_TILE, sizeof(b));
-  int64_t row = 0;
 #define ONE_REDUCE(at, into)                                                                                        \
   do {                                                                                                              \
     V d[2], h[2];                                                                                                   \
@@ -569,36 +565,11 @@ static inline __attribute__((always_inline)) void NAME(tile_reduce)(const DATA *
       d[j] -= c[k + j];                                                                                             \
       V z = a[k + j] * d[j] + b[k + j];                                                                             \
       NAME(through)(&h[j], &z, kind, slope);                                                                        \
-      p[(into) + j] += h[j] * d[j];                                                                                 \
-      s[(into) + j] += h[j];                                                                                        \
+      first[(into) + j] += h[j] * d[j];                                                                             \
+      second[(into) + j] += h[j];                                                                                   \
     }                                                                                                               \
   } while (0)
-  while (row < rows) {
-    int64_t end = rows - row < FLUSH * unroll ? rows : row + FLUSH * unroll;
-    V p[WIDE] = {0}, s[WIDE] = {0};
-    for (; row + unroll <= end; row += unroll) {
-#pragma unroll
-      for (int u = 0; u < unroll; u++) {
-#pragma unroll
-        for (int k = 0; k < vectors; k += 2) {
-          ONE_REDUCE(row + u, u * vectors + k);
-        }
-      }
-    }
-    for (; row < end; row++) {
-#pragma unroll
-      for (int k = 0; k < vectors; k += 2) {
-        ONE_REDUCE(row, k);
-      }
-    }
-    for (int v = 0; v < unroll * vectors; v++) {
-      for (int lane = 0; lane < LANES; lane++) {
-        int column = NAME(column)(v % vectors, lane);
-        products[column] += p[v][lane];
-        sums[column] += s[v][lane];
-      }
-    }
-  }
+  SUM_ROWS(ONE_REDUCE, products, sums)
 #undef ONE_REDUCE
 }
 
@@ -719,6 +690,7 @@ static void NAME(rows_apply)(const void *g, const void *x, void *data, int64_t r
 #undef FLUSH
 #undef WIDE
 #undef MK_TILE
+#undef SUM_ROWS
 #undef PAIR
 #undef FOR_KIND
 #undef FOR_VECTORS

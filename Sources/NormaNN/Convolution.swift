@@ -8,6 +8,18 @@ public enum Padding: Sendable, Equatable {
   case same
   /// The same number of zeros on both sides of every spatial dimension.
   case explicit([Int])
+
+  /// Zeros on both sides of every spatial dimension, and how many more at its end.
+  func amounts(kernel: [Int], dilation: [Int]) -> (both: [Int], extra: [Int]) {
+    let none = kernel.map { _ in 0 }
+    switch self {
+    case .valid: return (none, none)
+    case .explicit(let amounts): return (amounts, none)
+    case .same:
+      let totals = zip(kernel, dilation).map { ($0 - 1) * $1 }
+      return (totals.map { $0 / 2 }, totals.map { $0 % 2 })
+    }
+  }
 }
 
 /// Convolution over 1, 2 or 3 spatial dimensions: [N, C, spatial…] → [N, out, spatial…].
@@ -78,20 +90,13 @@ public final class Convolution: Module, Layer {
   private func convolve(_ input: Tensor, addsBias: Bool) throws -> Tensor {
     let kernel = Array(weight.value.shape.dropFirst(2))
     var input = input
-    var amounts = kernel.map { _ in 0 }
-    switch padding {
-    case .valid: break
-    case .explicit(let given): amounts = given
-    case .same:
-      let totals = zip(kernel, dilation).map { ($0 - 1) * $1 }
-      amounts = totals.map { $0 / 2 }
-      if totals.contains(where: { $0 % 2 == 1 }) {
-        // Zeros after the end where the total is odd; constant padding counts from the last dimension.
-        let ends = totals.reversed().flatMap { [0, $0 % 2] }
-        let padded = try input.padded(ends)
-        if let recipe = input.recipe { padded.attach(recipe.then { try $0.padded(ends) }) }
-        input = padded
-      }
+    let (amounts, extra) = padding.amounts(kernel: kernel, dilation: dilation)
+    if extra.contains(where: { $0 > 0 }) {
+      // Constant padding counts from the last dimension.
+      let ends = extra.reversed().flatMap { [0, $0] }
+      let padded = try input.padded(ends)
+      if let recipe = input.recipe { padded.attach(recipe.then { try $0.padded(ends) }) }
+      input = padded
     }
     return try input.convolutionRecomputing(
       weight: weight.value.to(dtype: input.dtype), bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,

@@ -14,7 +14,8 @@ public struct PackedConvolution {
     let weight = layer.weight.value
     let kernel = Array(weight.shape.dropFirst(2))
     guard weight.device == .cpu, weight.dtype == .float32, kernel.count == 2,
-      let amounts = layer.padding.symmetricAmounts(kernel: kernel, dilation: layer.dilation),
+      case let (amounts, extra) = layer.padding.amounts(kernel: kernel, dilation: layer.dilation),
+      extra.allSatisfy({ $0 == 0 }),
       let packed = try? weight.detached().packedForConvolution(
         padding: amounts, stride: layer.stride, dilation: layer.dilation, groups: layer.groups)
     else { return nil }
@@ -33,18 +34,5 @@ public struct PackedConvolution {
       weight: packed, bias: layer.bias?.value, padding: amounts, stride: layer.stride, dilation: layer.dilation,
       groups: layer.groups, relu: activation == .relu)
     return activation == .relu ? output : try activation.consuming(output)
-  }
-}
-
-extension Padding {
-  /// Zeros on both sides of every spatial dimension, or nil where the sides differ.
-  func symmetricAmounts(kernel: [Int], dilation: [Int]) -> [Int]? {
-    switch self {
-    case .valid: return kernel.map { _ in 0 }
-    case .explicit(let amounts): return amounts
-    case .same:
-      let totals = zip(kernel, dilation).map { ($0 - 1) * $1 }
-      return totals.allSatisfy { $0 % 2 == 0 } ? totals.map { $0 / 2 } : nil
-    }
   }
 }

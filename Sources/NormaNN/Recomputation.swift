@@ -78,7 +78,7 @@ extension Tensor {
 extension Recipe {
   /// One part after the other goes into the result, so that only one exists beside it.
   fileprivate static func concatenation(of tensors: [Tensor], _ dimension: Int, like result: Tensor) -> Recipe {
-    let recipes = tensors.map { $0.recipe ?? Recipe([$0]) { $0[0] } }
+    let recipes = tensors.map(\.recipeOrSelf)
     let parts = recipes.map { (compute: $0.compute, inputs: $0.inputs.count) }
     let extents = tensors.map { $0.shape[dimension] }
     let (shape, dtype, device, format) = (result.shape, result.dtype, result.device, result.denseFormat)

@@ -36,7 +36,7 @@ enum ThinConvolution {
       let output = try input.convolution(
         weight: weight, bias: bias, stride: [1, 1], padding: padding, dilation: [1, 1])
       let hasBias = bias != nil
-      let recipe = input.recipe ?? Recipe([input]) { $0[0] }
+      let recipe = input.recipeOrSelf
       let compute = recipe.compute
       return (
         outputs: [output], saved: recipe.inputs + [weight],

@@ -320,7 +320,7 @@ private struct Sweep: @unchecked Sendable {
 
   var reduce: Reduction {
     Reduction(first: gradient!.products, second: gradient!.sums, divisor: nil) { piece, found in
-      let (x, g) = (x + offset(piece), g! + gradientOffset(piece))
+      let (x, g) = (x + offset(piece), g! + offset(piece, channels: gradientChannels))
       switch layout {
       case .runs:
         kernels.run_reduce(g, x, length(piece), affine(piece), activation, found.first, found.second)
@@ -341,7 +341,7 @@ private struct Sweep: @unchecked Sendable {
   }
 
   func apply(_ piece: Piece, _ stream: Bool) {
-    let (x, g, dx) = (x + offset(piece), g! + gradientOffset(piece), output + offset(piece))
+    let (x, g, dx) = (x + offset(piece), g! + offset(piece, channels: gradientChannels), output + offset(piece))
     let first = firstCell(piece)
     let slope = MKSlope(factor: gradient!.factor + first, offset: gradient!.offset + first)
     switch layout {
@@ -356,13 +356,12 @@ private struct Sweep: @unchecked Sendable {
   private func length(_ piece: Piece) -> Int64 { Int64(piece.end - piece.begin) }
 
   /// Bytes from the start of the tensor.
-  private func offset(_ piece: Piece) -> Int {
-    (piece.owner * shape.positions + piece.begin) * (layout == .runs ? 1 : shape.channels) * bytesPerValue
+  /// - Parameter channels: values from one row to the next.
+  private func offset(_ piece: Piece, channels: Int) -> Int {
+    (piece.owner * shape.positions + piece.begin) * (layout == .runs ? 1 : channels) * bytesPerValue
   }
 
-  private func gradientOffset(_ piece: Piece) -> Int {
-    (piece.owner * shape.positions + piece.begin) * (layout == .runs ? 1 : gradientChannels) * bytesPerValue
-  }
+  private func offset(_ piece: Piece) -> Int { offset(piece, channels: shape.channels) }
 
   private func firstCell(_ piece: Piece) -> Int { layout == .runs ? piece.owner : piece.owner * shape.channels }
 

@@ -22,6 +22,9 @@ extension Tensor {
   /// How this tensor can be computed again, if somebody has said so by ``attach(_:)``.
   public var recipe: Recipe? { box.recipe }
 
+  /// The recipe, or the one that keeps this tensor itself.
+  public var recipeOrSelf: Recipe { recipe ?? Recipe([self]) { $0[0] } }
+
   /// Says how this tensor can be computed again. Consumers that would keep it for their backward pass may then keep the
   /// recipe's inputs instead. The tensor must not be changed in place afterwards.
   public func attach(_ recipe: Recipe) { box.recipe = recipe }
