@@ -33,12 +33,21 @@ public final class Convolution: Module, Layer {
   public let padding: Padding
   public let dilation: [Int]
   public let groups: Int
+  /// Applied to `weight` in every pass.
+  public let weightTransform: (any WeightTransform)?
 
-  /// - Parameter kernel: one extent per spatial dimension; this decides their number.
+  /// `weight` as it is used.
+  public var effectiveWeight: Tensor {
+    get throws { try weightTransform.map { try $0(weight.value) } ?? weight.value }
+  }
+
+  /// - Parameters:
+  ///   - kernel: one extent per spatial dimension; this decides their number.
+  ///   - weightTransform: makes what is applied to the weight in every pass, from the initial weight.
   public init(
     inputChannels: Int, outputChannels: Int, kernel: [Int], stride: [Int]? = nil, padding: Padding = .valid,
     dilation: [Int]? = nil, groups: Int = 1, bias: Bool = true, initializer: Initializer = .heNormal,
-    generator: Generator? = nil
+    generator: Generator? = nil, weightTransform: ((Tensor) throws -> any WeightTransform)? = nil
   ) throws {
     try checkConvolution("Convolution", kernel, inputChannels, outputChannels, groups)
     weight = try Parameter(
@@ -48,6 +57,7 @@ public final class Convolution: Module, Layer {
     self.padding = padding
     self.dilation = dilation ?? kernel.map { _ in 1 }
     self.groups = groups
+    self.weightTransform = try weightTransform?(weight.value)
   }
 
   /// A layer with the given parameters: `weight` [out, C / groups, kernel…], `bias` [out].
@@ -64,6 +74,7 @@ public final class Convolution: Module, Layer {
     self.padding = padding
     self.dilation = dilation ?? kernel.map { _ in 1 }
     self.groups = groups
+    weightTransform = nil
   }
 
   /// ``forward(_:upsampledBy:)``, seen by observers.
@@ -81,7 +92,7 @@ public final class Convolution: Module, Layer {
     }
     let before = weight.value.shape.dropFirst(2).map { ($0 - 1) / 2 }
     return try UpsampledConvolution(factor: factor, before: before)(
-      input, weight: weight.value, bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,
+      input, weight: effectiveWeight, bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,
       groups: groups)
   }
 
@@ -99,7 +110,7 @@ public final class Convolution: Module, Layer {
       input = padded
     }
     return try input.convolutionRecomputing(
-      weight: weight.value.to(dtype: input.dtype), bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,
+      weight: effectiveWeight.to(dtype: input.dtype), bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,
       stride: stride, padding: amounts, dilation: dilation, groups: groups)
   }
 }

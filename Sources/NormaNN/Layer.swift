@@ -18,6 +18,32 @@ extension Layer {
   }
 }
 
+/// A layer that deals with the activation after it: computes it in the same pass, or takes its place.
+public protocol ActivatingLayer: Layer {
+  func forward(_ input: Tensor, activation: Activation) throws -> Tensor
+}
+
+extension Layer {
+  /// This layer and an activation after it, in one where the layer can.
+  public func forward(_ input: Tensor, then activation: Activation) throws -> Tensor {
+    if let layer = self as? any ActivatingLayer { return try layer.forward(input, activation: activation) }
+    return try activation.consuming(forward(input))
+  }
+}
+
+/// A module that changes over the course of a training.
+public protocol ProgressFollowing: Module {
+  /// Called before every step.
+  /// - Parameter progress: the share of the training that is done, from 0 to 1.
+  func follow(progress: Double) throws
+}
+
+/// A module whose layers can be exchanged for others.
+public protocol LayerContainer: Module {
+  /// Calls the body with every direct layer that may be exchanged, and puts what it returns in the layer's place.
+  func replaceLayers(_ body: (any Layer) throws -> any Layer) rethrows
+}
+
 /// Lets a caller look at every layer call: for tables of shapes, statistics of activations, …
 public enum LayerObserver {
   public typealias Observer = @Sendable (_ layer: Module, _ input: Tensor, _ output: Tensor) -> Void
@@ -36,12 +62,14 @@ public enum LayerObserver {
 }
 
 /// Layers applied one after the other.
-public final class Sequential: Module, Layer {
-  public let layers: [any Layer]
+public final class Sequential: Module, Layer, LayerContainer {
+  public private(set) var layers: [any Layer]
 
   public init(_ layers: [any Layer]) { self.layers = layers }
 
   public func forward(_ input: Tensor) throws -> Tensor {
     try layers.reduce(input) { try $1($0) }
   }
+
+  public func replaceLayers(_ body: (any Layer) throws -> any Layer) rethrows { layers = try layers.map(body) }
 }

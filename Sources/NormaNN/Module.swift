@@ -43,7 +43,17 @@ open class Module {
   /// Training mode or evaluation mode; set for the whole tree by ``train(_:)`` and ``evaluate()``.
   public private(set) final var isTraining = true
 
+  /// Sets the mode of this module alone.
+  public final func setTraining(_ training: Bool) { isTraining = training }
+
   public init() {}
+
+  /// Direct members that a loaded state may lack.
+  open var optionalKeys: Set<String> { [] }
+
+  /// Turns a tensor that is loaded for a direct member into what this module keeps there; by default itself.
+  /// - Parameter shape: the member's.
+  open func loadable(_ tensor: Tensor, for key: String, shape: [Int]) throws -> Tensor { tensor }
 
   /// Puts this module and all below it into training mode (or, with false, evaluation mode).
   public final func train(_ training: Bool = true) {
@@ -149,9 +159,10 @@ extension Module {
     parameters.filter { !$0.isFrozen }.reduce(0) { $0 + $1.value.count }
   }
 
-  /// Numbers in all parameters and buffers, as Keras counts "total parameters".
+  /// Numbers in all parameters and buffers but counters, as Keras counts "total parameters".
   public final var totalCount: Int {
-    parameters.reduce(0) { $0 + $1.value.count } + namedBuffers().reduce(0) { $0 + $1.buffer.value.count }
+    parameters.reduce(0) { $0 + $1.value.count }
+      + namedBuffers().reduce(0) { $0 + ($1.buffer.value.dtype.isFloatingPoint ? $1.buffer.value.count : 0) }
   }
 }
 
@@ -176,12 +187,17 @@ public struct StateError: Error, CustomStringConvertible, Sendable {
 extension Module {
   /// Parameters and buffers by key, in order of declaration. The tensors are the module's own.
   public final func stateDictionary() -> [(key: String, value: Tensor)] {
+    state.map { ($0.key, $0.value) }
+  }
+
+  /// The entries of the state with the module that each belongs to and its key there.
+  private var state: [(key: String, value: Tensor, owner: Module, member: String)] {
     namedModules().flatMap { path, module in
-      module.members.compactMap { key, member -> (key: String, value: Tensor)? in
+      module.members.compactMap { key, member in
         let full = path.isEmpty ? key : "\(path).\(key)"
         switch member {
-        case .parameter(let parameter): return (full, parameter.value)
-        case .buffer(let buffer): return (full, buffer.value)
+        case .parameter(let parameter): return (full, parameter.value, module, key)
+        case .buffer(let buffer): return (full, buffer.value, module, key)
         case .module: return nil
         }
       }
@@ -191,18 +207,23 @@ extension Module {
   /// Copies the given tensors into the parameters and buffers.
   /// - Throws: ``StateError`` naming all missing, unexpected and misshaped entries; then nothing was copied.
   public final func load(stateDictionary: [String: Tensor]) throws {
-    let own = self.stateDictionary()
+    let own = state
     let keys = Set(own.map(\.key))
-    let missing = own.map(\.key).filter { stateDictionary[$0] == nil }
+    let missing = own.filter { stateDictionary[$0.key] == nil && !$0.owner.optionalKeys.contains($0.member) }.map(\.key)
     let unexpected = stateDictionary.keys.filter { !keys.contains($0) }.sorted()
-    let misshaped = own.compactMap { key, value -> String? in
-      guard let given = stateDictionary[key], given.shape != value.shape else { return nil }
-      return "\(key): expected \(value.shape), got \(given.shape)"
+    var fitting: [String: Tensor] = [:]
+    var misshaped: [String] = []
+    for (key, value, owner, member) in own {
+      guard let given = stateDictionary[key] else { continue }
+      fitting[key] = try owner.loadable(given, for: member, shape: value.shape)
+      if let fitted = fitting[key], fitted.shape != value.shape {
+        misshaped.append("\(key): expected \(value.shape), got \(given.shape)")
+      }
     }
     guard missing.isEmpty, unexpected.isEmpty, misshaped.isEmpty else {
       throw StateError(missing: missing, unexpected: unexpected, misshaped: misshaped)
     }
-    for (key, value) in own { try value.copy(from: stateDictionary[key]!) }
+    for entry in own { if let given = fitting[entry.key] { try entry.value.copy(from: given) } }
   }
 
   /// Converts all floating-point parameters and buffers.

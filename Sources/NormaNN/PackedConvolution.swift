@@ -11,7 +11,7 @@ public struct PackedConvolution {
   /// nil where there is no such form: another device than the CPU, another number of spatial dimensions than two,
   /// uneven padding, or a libtorch or processor without it.
   public init?(_ layer: Convolution, activation: Activation) {
-    let weight = layer.weight.value
+    guard let weight = try? layer.effectiveWeight else { return nil }
     let kernel = Array(weight.shape.dropFirst(2))
     guard weight.device == .cpu, weight.dtype == .float32, kernel.count == 2,
       case let (amounts, extra) = layer.padding.amounts(kernel: kernel, dilation: layer.dilation),

@@ -3,9 +3,9 @@ import NormaTensor
 
 /// Convolution → normalization → activation, the block that networks are built of. Where there is a kernel for
 /// both, normalization and activation are one pass over the data.
-public final class ConvNormActivation: Module, Layer {
+public final class ConvNormActivation: Module, Layer, LayerContainer {
   public let conv: Convolution
-  public let norm: (any Layer)?
+  public private(set) var norm: (any Layer)?
   public let activation: Activation
   /// Every input value is repeated this many times along each spatial dimension before the convolution.
   public let upsampling: Int
@@ -27,9 +27,8 @@ public final class ConvNormActivation: Module, Layer {
       return try norm.forward(convolved, activation: activation, inputBias: conv.bias?.value)
     }
     let convolved = try conv(input, upsampledBy: upsampling)
-    if let norm = norm as? NormalizationLayer { return try norm(convolved, activation: activation) }
-    // The normalization keeps its input, not its output, so the activation may overwrite the latter.
-    return try activation.consuming(norm.map { try $0(convolved) } ?? convolved)
+    guard let norm else { return try activation.consuming(convolved) }
+    return try norm.observed(convolved) { try norm.forward(convolved, then: activation) }
   }
 
   /// Prepares evaluation without gradients: a batch normalization becomes part of the convolution's weights, and these are
@@ -37,8 +36,15 @@ public final class ConvNormActivation: Module, Layer {
   /// differentiation are not affected. Blocks with other norms stay as they are.
   func fold() throws {
     folded = nil
-    guard norm == nil || norm is BatchNorm else { return }
+    if let norm {
+      guard let batch = norm as? BatchNorm, batch.runningMean != nil else { return }
+    }
     folded = try FoldedBlock(self)
+  }
+
+  public func replaceLayers(_ body: (any Layer) throws -> any Layer) rethrows {
+    folded = nil
+    norm = try norm.map(body)
   }
 }
 
@@ -56,24 +62,39 @@ extension BatchNorm {
   /// a = γ / √(σ² + ε). Jacob et al. 2018, section 3.2.
   /// - Throws: ``NormalizationError`` when the convolution has another number of output channels.
   public func folded(into conv: Convolution) throws -> Convolution {
-    let weight = conv.weight.value
+    let (weight, bias) = try folded(weight: conv.effectiveWeight, bias: conv.bias?.value)
+    return try Convolution(
+      weight: weight, bias: bias, stride: conv.stride, padding: conv.padding, dilation: conv.dilation,
+      groups: conv.groups)
+  }
+
+  /// The same for a linear layer of as many outputs.
+  public func folded(into linear: Linear) throws -> Linear {
+    let (weight, bias) = try folded(weight: linear.effectiveWeight, bias: linear.bias?.value)
+    return try Linear(weight: weight, bias: bias)
+  }
+
+  private func folded(weight: Tensor, bias: Tensor?) throws -> (weight: Tensor, bias: Tensor) {
+    guard let runningMean, let runningVar else {
+      throw NormalizationError("a batch normalization without running statistics cannot be folded")
+    }
     guard weight.shape[0] == channels else {
       throw NormalizationError(
-        "batch normalization of \(channels) channels can be folded into a convolution with as many outputs, got one "
+        "batch normalization of \(channels) channels can be folded into a layer with as many outputs, got one "
           + "with \(weight.shape[0])")
     }
     return try withoutGradients {
       var scale = try (runningVar.value + epsilon).reciprocalSquareRoot()
       if let gamma = self.weight?.value { scale = try scale * gamma.to(dtype: scale.dtype) }
       var shift = try -runningMean.value
-      if let bias = conv.bias?.value { shift = try shift + bias.to(dtype: scale.dtype) }
+      if let bias { shift = try shift + bias.to(dtype: scale.dtype) }
       shift = try shift * scale
-      if let beta = bias?.value { shift = try shift + beta.to(dtype: scale.dtype) }
+      if let beta = self.bias?.value { shift = try shift + beta.to(dtype: scale.dtype) }
       let spread = try scale.reshaped([channels] + weight.shape.dropFirst().map { _ in 1 })
-      return try Convolution(
-        weight: (weight.to(dtype: scale.dtype) * spread).to(dtype: weight.dtype).detached(),
-        bias: shift.to(dtype: weight.dtype).detached(), stride: conv.stride, padding: conv.padding,
-        dilation: conv.dilation, groups: conv.groups)
+      return (
+        weight: try (weight.to(dtype: scale.dtype) * spread).to(dtype: weight.dtype).detached(),
+        bias: try shift.to(dtype: weight.dtype).detached()
+      )
     }
   }
 }

@@ -28,11 +28,9 @@ struct FusedMomentKernels: MomentKernels {
     }
   }
 
-  func shape(of x: Tensor, branches: [Branch]) -> MomentShape {
+  func shape(of x: Tensor, branches: [Branch], perSample: Bool) -> MomentShape {
     var shape = MomentShape(x)
-    let ignoresSamples = branches.allSatisfy {
-      if case .pooled(let partition) = $0 { partition == .batch } else { true }
-    }
+    let ignoresSamples = !perSample && branches.allSatisfy { $0.partition == nil || $0.partition == .batch }
     if ignoresSamples, Layout(x) == .rows {
       shape.positions *= shape.samples
       shape.samples = 1
@@ -56,6 +54,13 @@ struct FusedMomentKernels: MomentKernels {
     try withSweep(x, mix, activation) { $0.everything($0.scale) }
   }
 
+  func moments(of x: Tensor, into mix: MomentMix) throws {
+    try withSweep(x, mix, .none, writes: false) { sweep in
+      let owners = sweep.layout == .runs ? mix.shape.cells : mix.shape.samples
+      sweep.reduceAll(0..<owners, sweep.moments)
+    }
+  }
+
   func backward(_ g: Tensor, x: Tensor, _ mix: MomentMix, _ gradient: MomentGradient, _ activation: FusedActivation)
     throws -> Tensor
   {
@@ -65,10 +70,10 @@ struct FusedMomentKernels: MomentKernels {
     }
   }
 
-  /// Calls the body with everything a pass needs; returns the tensor that it writes.
-  private func withSweep(
+  /// Calls the body with everything a pass needs; returns the tensor that it writes, or x if it writes none.
+  @discardableResult private func withSweep(
     _ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation, _ g: Tensor? = nil,
-    _ gradient: MomentGradient? = nil, _ body: (Sweep) -> Void
+    _ gradient: MomentGradient? = nil, writes: Bool = true, _ body: (Sweep) -> Void
   ) throws -> Tensor {
     guard let type = Self.type(of: x) else {
       throw NormalizationError("the CPU's kernels take float32, bfloat16 or float64, got \(x.dtype)")
@@ -87,7 +92,7 @@ struct FusedMomentKernels: MomentKernels {
         g = try given.contiguous(format)
       }
     }
-    let output = try x.emptyLike()
+    let output = writes ? try x.emptyLike() : x
     let layout = Layout(x)
     try x.withDataPointer { source in
       try output.withDataPointer { target in
@@ -224,6 +229,19 @@ private struct Sweep: @unchecked Sendable {
     _ owners: Range<Int>, _ block: TableBlock, _ moments: Reduction, _ solve: (TableBlock) -> Void,
     _ apply: (Piece, Bool) -> Void, _ isLarge: Bool
   ) {
+    reduceAll(owners, moments)
+    solve(block)
+    // From the end: what the first pass read last is still in the cache.
+    let pieces = pieces
+    parallel(owners.count * pieces) { range in
+      for task in range.reversed() {
+        apply(piece(task % pieces, of: owners.lowerBound + task / pieces), isLarge)
+      }
+    }
+  }
+
+  /// The first pass over the given planes or samples.
+  func reduceAll(_ owners: Range<Int>, _ moments: Reduction) {
     let pieces = pieces
     let width = layout == .runs ? 1 : shape.channels
     let tasks = owners.count * pieces
@@ -249,13 +267,6 @@ private struct Sweep: @unchecked Sendable {
       }
       if let divisor = moments.divisor {
         for c in 0..<width { target.second[c] *= divisor }
-      }
-    }
-    solve(block)
-    // From the end: what the first pass read last is still in the cache.
-    parallel(tasks) { range in
-      for task in range.reversed() {
-        apply(piece(task % pieces, of: owners.lowerBound + task / pieces), isLarge)
       }
     }
   }
@@ -380,7 +391,7 @@ private struct Blocks {
   init(_ mix: MomentMix) {
     shape = mix.shape
     let partitions = mix.branches.compactMap(\.partition)
-    spansSamples = partitions.contains(.batch)
+    spansSamples = partitions.contains(where: \.spansSamples)
     let sizes = Set(partitions.map { $0.channelsPerPart(mix.shape.channels) })
     let greatest = sizes.max() ?? 1
     // Groups that do not nest tie all channels together.

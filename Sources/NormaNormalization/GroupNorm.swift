@@ -14,18 +14,71 @@ public final class GroupNorm: NormalizationLayer {
 
   /// - Throws: ``NormalizationError`` when the groups do not divide the channels.
   public init(groups: Int, channels: Int, epsilon: Double = 1e-5, affine: Bool = true) throws {
-    try Self.check(groups: groups, channels: channels)
+    try Partition.checkGroups(groups, channels: channels)
     self.groups = groups
-    try super.init(channels: channels, epsilon: epsilon, affine: affine)
+    try super.init(channels: channels, epsilon: epsilon, scale: affine, center: affine)
   }
 
-  static func check(groups: Int, channels: Int) throws {
+  /// Groups of the given number of channels each.
+  /// - Throws: ``NormalizationError`` when the size does not divide the channels.
+  public convenience init(groupSize: Int, channels: Int, epsilon: Double = 1e-5, affine: Bool = true) throws {
+    guard groupSize > 0, channels % groupSize == 0 else {
+      throw NormalizationError(
+        "group normalization needs a group size that divides the channels, got groups of \(groupSize) for \(channels) "
+          + "channels; choose a divisor of \(channels)")
+    }
+    try self.init(groups: channels / groupSize, channels: channels, epsilon: epsilon, affine: affine)
+  }
+
+  override var branches: [Branch] { get throws { [.pooled(.group(groups))] } }
+}
+
+extension Partition {
+  /// min(32, C), or the largest number below it that divides C. 32 as in Wu & He 2018, section 4.
+  static func defaultGroups(channels: Int) -> Int {
+    var groups = min(32, channels)
+    while channels % groups != 0 { groups -= 1 }
+    return groups
+  }
+
+  static func checkGroups(_ groups: Int, channels: Int) throws {
     guard groups > 0, channels % groups == 0 else {
       throw NormalizationError(
         "group normalization needs a number of groups that divides the channels, got \(groups) groups for \(channels) "
           + "channels; choose a divisor of \(channels), or plain 'group' for at most 32 groups")
     }
   }
+}
 
-  override var partitions: [Partition] { [.group(groups)] }
+extension NormalizationKind {
+  static let group = NormalizationKind(
+    name: "group", title: "Group normalization",
+    summary: "Groups of neighbouring channels of every sample over their positions.",
+    options: [
+      .init(form: "G", help: "number of groups (default: at most 32, dividing the channels)"),
+      .init(form: "size=CHANNELS", help: "channels per group instead"),
+      .init(form: "epsilon=E", help: "added to the variance (default: 1e-5)"),
+    ],
+    formula: "y = γ (x − μ_ng) / √(σ²_ng + ε) + β", statistics: [.init(.group(2))], parameters: "2C",
+    parameterCount: { 2 * $0 },
+    useWhen: "batches are small (1–8 samples), as in segmentation and detection",
+    weakness: "one more number to choose; a little behind batch normalization where batches are large",
+    source: "Wu & He 2018"
+  ) { words in
+    let epsilon = try words.epsilon() ?? 1e-5
+    let size: Int? = try words.value("size", "a whole number above 0, the channels of a group") { $0 > 0 }
+    var groups: Int?
+    if let word = words.word() {
+      guard let number = Int(word), number > 0, size == nil else {
+        throw words.error("the number of groups must be a whole number above 0, as in group:8")
+      }
+      groups = number
+    }
+    let chosen = groups
+    return { channels in
+      if let size { return try GroupNorm(groupSize: size, channels: channels, epsilon: epsilon) }
+      return try GroupNorm(
+        groups: chosen ?? Partition.defaultGroups(channels: channels), channels: channels, epsilon: epsilon)
+    }
+  }
 }

@@ -6,13 +6,76 @@ import NormaTensor
 ///     y = γ (x − μ_n) / √(σ²_n + ε) + β
 ///
 /// Statistics over (C, spatial…). Parameters `weight` γ [C], `bias` β [C], one per channel. Training and
-/// evaluation are alike. This is group normalization with one group.
+/// evaluation are alike. This is group normalization with one group. For PyTorch's `LayerNorm`, with parameters per
+/// element of the last dimensions, see ``ElementwiseLayerNorm``.
 ///
 /// Ba et al. 2016, section 3; the form for images as in Wu & He 2018, section 3.1.
 public final class LayerNorm: NormalizationLayer {
-  public override init(channels: Int, epsilon: Double = 1e-5, affine: Bool = true) throws {
-    try super.init(channels: channels, epsilon: epsilon, affine: affine)
+  public init(channels: Int, epsilon: Double = 1e-5, affine: Bool = true) throws {
+    try super.init(channels: channels, epsilon: epsilon, scale: affine, center: affine)
   }
 
-  override var partitions: [Partition] { [.layer] }
+  override var branches: [Branch] { get throws { [.pooled(.layer)] } }
+}
+
+/// Layer normalization over the last dimensions, with a scale and shift per element: PyTorch's `LayerNorm`.
+///
+///     y = γ ⊙ (x − μ) / √(σ² + ε) + β
+///
+/// Input [..., normalizedShape]; statistics over `normalizedShape`, such as [512] for sequences of vectors or
+/// [64, 128, 128] for whole images. Parameters `weight` γ and `bias` β of that shape. Training and evaluation are alike.
+/// Computed by libtorch's operator.
+///
+/// Ba et al. 2016, section 3.
+public final class ElementwiseLayerNorm: Module, Layer {
+  public let normalizedShape: [Int]
+  public let weight: Parameter?
+  public let bias: Parameter?
+  public let epsilon: Double
+
+  public init(
+    normalizedShape: [Int], epsilon: Double = 1e-5, affine: Bool = true, bias: Bool = true
+  ) throws {
+    try checkNormalizedShape(normalizedShape, epsilon)
+    self.normalizedShape = normalizedShape
+    self.epsilon = epsilon
+    weight = affine ? try Parameter(Tensor.ones(normalizedShape)) : nil
+    self.bias = affine && bias ? try Parameter(Tensor.zeros(normalizedShape)) : nil
+  }
+
+  public func forward(_ input: Tensor) throws -> Tensor {
+    try checkLastDimensions(of: input, normalizedShape, "ElementwiseLayerNorm")
+    return try input.layerNormalized(
+      normalizedShape, weight: weight?.value.to(dtype: input.dtype), bias: bias?.value.to(dtype: input.dtype),
+      epsilon: epsilon)
+  }
+}
+
+func checkNormalizedShape(_ shape: [Int], _ epsilon: Double) throws {
+  guard !shape.isEmpty, shape.allSatisfy({ $0 > 0 }), epsilon > 0 else {
+    throw NormalizationError(
+      "a normalized shape of one or more extents above 0 and epsilon > 0 were expected, got \(shape) and \(epsilon)")
+  }
+}
+
+func checkLastDimensions(of input: Tensor, _ normalizedShape: [Int], _ name: String) throws {
+  guard input.rank >= normalizedShape.count, Array(input.shape.suffix(normalizedShape.count)) == normalizedShape else {
+    throw NormalizationError(
+      "\(name) expected [..., \(normalizedShape.map(String.init).joined(separator: ", "))], got \(input.shape)")
+  }
+}
+
+extension NormalizationKind {
+  static let layer = NormalizationKind(
+    name: "layer", title: "Layer normalization", summary: "Every sample over all its channels and positions.",
+    options: [.init(form: "epsilon=E", help: "added to the variance (default: 1e-5)")],
+    formula: "y = γ (x − μ_n) / √(σ²_n + ε) + β", statistics: [.init(.layer)], parameters: "2C",
+    parameterCount: { 2 * $0 },
+    useWhen: "sequences and fully connected layers, whatever the batch size",
+    weakness: "for images it ties together channels of very different statistics",
+    source: "Ba et al. 2016"
+  ) { words in
+    let epsilon = try words.epsilon() ?? 1e-5
+    return { try LayerNorm(channels: $0, epsilon: epsilon) }
+  }
 }

@@ -6,16 +6,18 @@ import NormaTensor
 /// libtorch's operators compute scale · x + shift' in the type of the statistics, so float32 data lose digits where
 /// the mean is far larger than the deviation, as they do in PyTorch: about 3e-4 of a deviation at a mean of 10⁴.
 struct LibtorchMomentKernels: MomentKernels {
-  func shape(of x: Tensor, branches: [Branch]) -> MomentShape { MomentShape(x) }
+  func shape(of x: Tensor, branches: [Branch], perSample: Bool) -> MomentShape { MomentShape(x) }
 
   func forward(_ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation) throws -> Tensor {
-    if mix.looksAtData {
-      let planes = Planes(x)
-      let parts = try planes.parts(of: x).map { try $0.channelMoments() }
-      try planes.read([parts.map(\.mean), parts.map(\.variance)], into: [mix.mean, mix.variance])
-    }
+    if mix.looksAtData { try moments(of: x, into: mix) }
     mix.solve(mix.shape.whole)
     return try replay(x, mix, activation)
+  }
+
+  func moments(of x: Tensor, into mix: MomentMix) throws {
+    let planes = Planes(x)
+    let parts = try planes.parts(of: x).map { try $0.channelMoments() }
+    try planes.read([parts.map(\.mean), parts.map(\.variance)], into: [mix.mean, mix.variance])
   }
 
   func replay(_ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation) throws -> Tensor {

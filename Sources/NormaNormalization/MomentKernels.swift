@@ -9,7 +9,8 @@ import NormaTensor
 protocol MomentKernels: Sendable {
   /// The table that a mix over x works on. It may see samples as further positions where every branch has
   /// the samples in common.
-  func shape(of x: Tensor, branches: [Branch]) -> MomentShape
+  /// - Parameter perSample: whether weight or bias differ between samples.
+  func shape(of x: Tensor, branches: [Branch], perSample: Bool) -> MomentShape
 
   /// Moments of x, the mix's solution, and act(scale · (x − center) + shift): a fresh tensor.
   func forward(_ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation) throws -> Tensor
@@ -21,6 +22,9 @@ protocol MomentKernels: Sendable {
 
   /// The second half of ``forward(_:_:_:)`` with the coefficients that the mix has: the same output again.
   func replay(_ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation) throws -> Tensor
+
+  /// The first pass alone: moments of x into `mix.mean` and `mix.variance`.
+  func moments(of x: Tensor, into mix: MomentMix) throws
 }
 
 /// An activation that kernels compute with the scale and shift, and differentiate by the sign of its argument.

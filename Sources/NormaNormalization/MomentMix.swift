@@ -1,10 +1,62 @@
 /// One member of a mix: a partition whose statistics come from the data, or fixed ones.
 enum Branch {
   case pooled(Partition)
+  /// Mean squares in the place of variances, and zero in the place of the mean.
+  case uncentred(Partition)
   /// Statistics per channel that do not depend on the input, such as running averages.
   case fixed(mean: [Double], variance: [Double])
 
-  var partition: Partition? { if case .pooled(let partition) = self { partition } else { nil } }
+  /// The partition, where statistics come from the data.
+  var partition: Partition? {
+    switch self {
+    case .pooled(let partition), .uncentred(let partition): partition
+    case .fixed: nil
+    }
+  }
+
+  /// Whether its statistics are the planes' moments themselves.
+  fileprivate var isPlain: Bool { if case .pooled(.instance) = self { true } else { false } }
+}
+
+/// What a mix is made of besides the data.
+struct MixRecipe {
+  var branches: [Branch]
+  /// w and λ, one per branch.
+  var meanShares = Shares.one
+  var varianceShares = Shares.one
+  /// γ and β: one per channel or, for ``perSample``, one per sample and channel; nil for 1 and 0.
+  var weight: [Double]?
+  var bias: [Double]?
+  var perSample = false
+  /// Added to the data of every channel before normalization, in the mix's numbers only.
+  var inputBias: [Double]?
+  var epsilon: Double
+  /// Multiplies the planes' variances before all else: M / (M − 1) for unbiased ones.
+  var varianceFactor = 1.0
+  var renormalization: Renormalization?
+  /// Whether the data's arithmetic is Float, which the center must be representable in.
+  var roundsToFloat: Bool
+}
+
+/// Batch renormalization: y = γ (r (x − μ) / σ + d) + β pulls a batch's statistics towards the running ones. r and d count
+/// as constants in the backward pass. Ioffe 2017, algorithm 1.
+struct Renormalization {
+  /// Running statistics, per channel.
+  var mean: [Double]
+  var variance: [Double]
+  /// Bounds: 1/rMax ≤ r ≤ rMax, |d| ≤ dMax.
+  var rMax: Double
+  var dMax: Double
+
+  func correction(_ c: Int, mean batchMean: Double, variance batchVariance: Double, epsilon: Double)
+    -> (r: Double, d: Double)
+  {
+    let deviation = (variance[c] + epsilon).squareRoot()
+    return (
+      min(max((batchVariance + epsilon).squareRoot() / deviation, 1 / rMax), rMax),
+      min(max((batchMean - mean[c]) / deviation, -dMax), dMax)
+    )
+  }
 }
 
 /// The algebra between the passes over the data, on N×C numbers in Double.
@@ -13,26 +65,17 @@ enum Branch {
 ///     μ   = Σ w_k μ_k,  σ² = Σ λ_k σ²_k
 ///     a   = γ / √(σ² + ε),   y = a (x − μ) + β
 ///
-/// The variance of a part is the mean variance of its planes plus the variance of their means (law of
+/// An uncentred branch has μ_k = 0 and σ²_k = P_k(v + m²), and the same algebra. The variance of a part is the mean variance of its planes plus the variance of their means (law of
 /// total variance): exact, and without the cancellation of E[x²] − E[x]².
 ///
 /// It works on blocks, so that a block's data can be normalized while they are still in the cache; blocks can be
 /// solved on different threads.
 final class MomentMix: @unchecked Sendable {
   let shape: MomentShape
-  let branches: [Branch]
-  /// w and λ, one per branch.
-  let meanShares: [Double]
-  let varianceShares: [Double]
-  private let weight: [Double]?
-  private let bias: [Double]?
-  /// Added to the data of every channel before normalization, in these numbers only.
-  private let inputBias: [Double]?
-  private let epsilon: Double
-  /// Whether the data's arithmetic is Float, which the center must be representable in.
-  private let roundsToFloat: Bool
+  let recipe: MixRecipe
+  var branches: [Branch] { recipe.branches }
 
-  /// Kept for the backward pass: 5 tables, then mean and variance of every branch.
+  /// 7 tables, 2 more for renormalization, then mean and variance of every branch.
   private let tables: MomentTables
   /// m and v of the planes, written by the first pass over the data. Needed until ``solve(_:)``; m also after.
   let mean: UnsafeMutablePointer<Double>
@@ -43,23 +86,18 @@ final class MomentMix: @unchecked Sendable {
   let scale: UnsafeMutablePointer<Double>
   let center: UnsafeMutablePointer<Double>
   let shift: UnsafeMutablePointer<Double>
+  /// r and d of ``Renormalization``, per channel.
+  fileprivate let gains: UnsafeMutablePointer<Double>
+  fileprivate let lifts: UnsafeMutablePointer<Double>
   private let branchMeans: [UnsafeMutablePointer<Double>]
   private let branchVariances: [UnsafeMutablePointer<Double>]
 
-  init(
-    shape: MomentShape, branches: [Branch], meanShares: [Double], varianceShares: [Double], weight: [Double]?,
-    bias: [Double]?, inputBias: [Double]? = nil, epsilon: Double, roundsToFloat: Bool
-  ) {
+  init(shape: MomentShape, _ recipe: MixRecipe) {
     self.shape = shape
-    self.branches = branches
-    self.meanShares = meanShares
-    self.varianceShares = varianceShares
-    self.weight = weight
-    self.bias = bias
-    self.inputBias = inputBias
-    self.epsilon = epsilon
-    self.roundsToFloat = roundsToFloat
-    let tables = MomentTables(7 + 2 * branches.count, shape)
+    self.recipe = recipe
+    let branches = recipe.branches
+    let fixed = recipe.renormalization == nil ? 7 : 9
+    let tables = MomentTables(fixed + 2 * branches.count, shape)
     self.tables = tables
     mean = tables[0]
     variance = tables[1]
@@ -68,33 +106,58 @@ final class MomentMix: @unchecked Sendable {
     scale = tables[4]
     center = tables[5]
     shift = tables[6]
+    (gains, lifts) = (tables[fixed - 2], tables[fixed - 1])
     // The statistics of planes are those of the branch that pools nothing.
-    branchMeans = branches.indices.map { branches[$0].partition == .instance ? tables[0] : tables[7 + 2 * $0] }
-    branchVariances = branches.indices.map { branches[$0].partition == .instance ? tables[1] : tables[8 + 2 * $0] }
+    branchMeans = branches.indices.map { branches[$0].isPlain ? tables[0] : tables[fixed + 2 * $0] }
+    branchVariances = branches.indices.map { branches[$0].isPlain ? tables[1] : tables[fixed + 1 + 2 * $0] }
   }
 
   /// Whether any statistics come from the data.
   var looksAtData: Bool { branches.contains { $0.partition != nil } }
 
-  /// The statistics of one branch in the first sample: the values per channel for a branch that pools samples.
+  /// The statistics of one branch per channel, averaged over the samples.
   func statistics(ofBranch k: Int) -> (mean: [Double], variance: [Double]) {
-    let count = shape.channels
-    return (
-      Array(UnsafeBufferPointer(start: branchMeans[k], count: count)),
-      Array(UnsafeBufferPointer(start: branchVariances[k], count: count))
-    )
+    func average(_ table: UnsafePointer<Double>) -> [Double] {
+      // All samples have the same.
+      let samples = branches[k].partition == .batch ? 1 : shape.samples
+      return (0..<shape.channels).map { c in
+        var sum = 0.0
+        for n in 0..<samples { sum += table[n * shape.channels + c] }
+        return sum / Double(samples)
+      }
+    }
+    return (average(branchMeans[k]), average(branchVariances[k]))
   }
+
+  /// Mean of the part that a cell belongs to, of one branch.
+  func means(_ k: Int) -> UnsafePointer<Double> { UnsafePointer(branchMeans[k]) }
+  func variances(_ k: Int) -> UnsafePointer<Double> { UnsafePointer(branchVariances[k]) }
 
   /// From the moments of the block's planes to the coefficients of its scale and shift.
   func solve(_ block: TableBlock) {
+    let (inputBias, weight, bias) = (recipe.inputBias, recipe.weight, recipe.bias)
     if let inputBias, looksAtData {
       for n in block.samples {
         for c in block.channels { mean[n * shape.channels + c] += inputBias[c] }
       }
     }
+    if recipe.varianceFactor != 1, looksAtData {
+      for n in block.samples {
+        for cell in block.cells(ofSample: n) { variance[cell] *= recipe.varianceFactor }
+      }
+    }
     for (k, branch) in branches.enumerated() {
       switch branch {
       case .pooled(.instance): break
+      case .uncentred(let partition):
+        let (means, variances) = (branchMeans[k], branchVariances[k])
+        for n in block.samples {
+          for cell in block.cells(ofSample: n) {
+            means[cell] = 0
+            variances[cell] = variance[cell] + mean[cell] * mean[cell]
+          }
+        }
+        partition.pool(variances, into: variances, block)
       case .pooled(let partition):
         let (means, variances) = (branchMeans[k], branchVariances[k])
         partition.pool(mean, into: means, block)
@@ -114,26 +177,37 @@ final class MomentMix: @unchecked Sendable {
         }
       }
     }
+    let (meanShares, varianceShares) = (recipe.meanShares.values, recipe.varianceShares.values)
     for n in block.samples {
       let row = n * shape.channels
       for c in block.channels {
         let cell = row + c
-        var (mu, variance) = (0.0, epsilon)
+        var (mu, variance) = (0.0, 0.0)
         for k in branches.indices {
           mu += meanShares[k] * branchMeans[k][cell]
           variance += varianceShares[k] * branchVariances[k][cell]
         }
-        let reciprocal = 1 / variance.squareRoot()
-        let a = (weight?[c] ?? 1) * reciprocal
+        let reciprocal = 1 / (variance + recipe.epsilon).squareRoot()
+        let parameter = recipe.perSample ? cell : c
+        let gamma = weight?[parameter] ?? 1
+        var a = gamma * reciprocal
+        var beta = bias?[parameter] ?? 0
+        if let renormalization = recipe.renormalization {
+          let (r, d) = renormalization.correction(c, mean: mu, variance: variance, epsilon: recipe.epsilon)
+          gains[cell] = r
+          lifts[cell] = d
+          a *= r
+          beta += gamma * d
+        }
         // The part of the mean that the data's type cannot hold goes into the shift. From here on the mean is that of
         // the data without the bias.
         mu -= inputBias?[c] ?? 0
-        let rounded = roundsToFloat ? Double(Float(mu)) : mu
+        let rounded = recipe.roundsToFloat ? Double(Float(mu)) : mu
         mixedMean[cell] = mu
         reciprocalDeviation[cell] = reciprocal
         scale[cell] = a
         center[cell] = rounded
-        shift[cell] = (bias?[c] ?? 0) + a * (rounded - mu)
+        shift[cell] = beta + a * (rounded - mu)
       }
     }
   }
@@ -184,9 +258,12 @@ final class MomentGradient: @unchecked Sendable {
     }
     let perPosition = 1 / Double(mix.shape.positions)
     for (k, branch) in mix.branches.enumerated() {
-      guard case .pooled(let partition) = branch else { continue }
-      let (w, l) = (mix.meanShares[k], mix.varianceShares[k])
-      if partition == .instance {
+      guard let partition = branch.partition else { continue }
+      // The mean of an uncentred branch is no function of the data.
+      var w = mix.recipe.meanShares.values[k]
+      if case .uncentred = branch { w = 0 }
+      let l = mix.recipe.varianceShares.values[k]
+      if branch.isPlain {
         for n in block.samples {
           for cell in block.cells(ofSample: n) {
             offset[cell] += w * meanGradient[cell]
@@ -212,32 +289,37 @@ final class MomentGradient: @unchecked Sendable {
     // From dm and dv to what is added per position, around the center instead of the plane's mean.
     for n in block.samples {
       for cell in block.cells(ofSample: n) {
-        let q = 2 * factor[cell] * perPosition
+        let q = 2 * mix.recipe.varianceFactor * factor[cell] * perPosition
         offset[cell] = offset[cell] * perPosition + q * (mix.center[cell] - mix.dataMean(cell))
         factor[cell] = q
       }
     }
   }
 
-  /// Gradients of the parameters, once all blocks are solved.
+  /// Gradients of the parameters, once all blocks are solved. Those of weight and bias have the shapes that these have.
   func parameters() -> (
     weight: [Double], bias: [Double], inputBias: [Double], meanLogits: [Double], varianceLogits: [Double]
   ) {
     let shape = mix.shape
-    var weight = [Double](repeating: 0, count: shape.channels)
+    let recipe = mix.recipe
+    var weight = [Double](repeating: 0, count: recipe.perSample ? shape.cells : shape.channels)
     var bias = weight
-    var inputBias = weight
+    var inputBias = [Double](repeating: 0, count: shape.channels)
     for n in 0..<shape.samples {
       for c in 0..<shape.channels {
+        let cell = n * shape.channels + c
+        let parameter = recipe.perSample ? cell : c
         // `solve` left r A in the table of products.
-        weight[c] += products[n * shape.channels + c]
-        bias[c] += sums[n * shape.channels + c]
-        inputBias[c] += inputSums[n * shape.channels + c]
+        var product = products[cell]
+        if recipe.renormalization != nil { product = mix.gains[cell] * product + mix.lifts[cell] * sums[cell] }
+        weight[parameter] += product
+        bias[parameter] += sums[cell]
+        inputBias[c] += inputSums[cell]
       }
     }
     return (
-      weight, bias, inputBias, mix.logitGradient(mix.meanShares, meanGradient, mean: true),
-      mix.logitGradient(mix.varianceShares, varianceGradient, mean: false)
+      weight, bias, inputBias, mix.logitGradient(recipe.meanShares, meanGradient, mean: true),
+      mix.logitGradient(recipe.varianceShares, varianceGradient, mean: false)
     )
   }
 
@@ -259,20 +341,18 @@ extension MomentMix {
   }
 
   /// The plane's mean without the input bias.
-  fileprivate func dataMean(_ cell: Int) -> Double { mean[cell] - (inputBias?[cell % shape.channels] ?? 0) }
+  fileprivate func dataMean(_ cell: Int) -> Double { mean[cell] - (recipe.inputBias?[cell % shape.channels] ?? 0) }
 
   /// m − μ_k.
   fileprivate func deviation(ofBranch k: Int, _ cell: Int) -> Double { mean[cell] - branchMeans[k][cell] }
 
-  /// Gradient of the softmax's logits: w_k (t_k − Σ w_j t_j) for t_k = Σ gradient · value_k.
-  fileprivate func logitGradient(_ shares: [Double], _ gradient: UnsafePointer<Double>, mean: Bool) -> [Double] {
-    let values = mean ? branchMeans : branchVariances
-    let totals = values.map { value in
-      var total = 0.0
-      for cell in 0..<shape.cells { total += gradient[cell] * value[cell] }
-      return total
-    }
-    let average = zip(shares, totals).reduce(0) { $0 + $1.0 * $1.1 }
-    return zip(shares, totals).map { $0 * ($1 - average) }
+  /// Gradient of the logits that the shares come from.
+  fileprivate func logitGradient(_ shares: Shares, _ gradient: UnsafePointer<Double>, mean: Bool) -> [Double] {
+    shares.pullback(
+      (mean ? branchMeans : branchVariances).map { value in
+        var total = 0.0
+        for cell in 0..<shape.cells { total += gradient[cell] * value[cell] }
+        return total
+      })
   }
 }

@@ -14,16 +14,17 @@ import NormaTensor
 /// 2018 (group), Luo et al. 2019 (switchable, sections 3 and appendix).
 struct MomentNormalization {
   let branches: [Branch]
-  /// Logits of the mixing weights [K]; nil for a single branch.
-  var meanLogits: Tensor?
-  var varianceLogits: Tensor?
-  /// [C], or nil for γ = 1, β = 0.
+  var mixture = Mixture.one
+  /// [C], or [N, C] for values of every sample's own; nil for γ = 1, β = 0.
   var weight: Tensor?
   var bias: Tensor?
   /// [C], what the data lack: the bias of the convolution before. It shifts means and nothing else, so that neither
   /// adding it nor reducing its gradient takes a pass over the data.
   var inputBias: Tensor?
   let epsilon: Double
+  /// Multiplies the variances of the planes before all else.
+  var varianceFactor = 1.0
+  var renormalization: Renormalization?
   var activation = FusedActivation.none
 
   /// Takes the place of the kernels that fit the tensor; for comparing implementations.
@@ -37,8 +38,8 @@ struct MomentNormalization {
   /// - Returns: the normalized tensor and the mix, which knows every branch's statistics.
   func callAsFunction(_ x: Tensor) throws -> (output: Tensor, mix: MomentMix) {
     let kernels = try Self.kernels(for: x)
-    let optionals = [weight, bias, inputBias, meanLogits, varianceLogits]
-    let mix = try solver(for: x, shape: kernels.shape(of: x, branches: branches))
+    let optionals = [weight, bias, inputBias, mixture.logits?.mean, mixture.logits?.variance]
+    let mix = try solver(for: x, shape: kernels.shape(of: x, branches: branches, perSample: isPerSample), optionals)
     let activation = activation
     let output = try CustomFunction.apply(
       "normalization", inputs: [x] + optionals.compactMap { $0 }, isTwiceDifferentiable: false
@@ -69,12 +70,18 @@ struct MomentNormalization {
     return (output[0], mix)
   }
 
-  private func solver(for x: Tensor, shape: MomentShape) throws -> MomentMix {
-    let numbers = try values([weight, bias, inputBias, meanLogits, varianceLogits])
+  private var isPerSample: Bool { weight?.rank == 2 || bias?.rank == 2 }
+
+  private func solver(for x: Tensor, shape: MomentShape, _ optionals: [Tensor?]) throws -> MomentMix {
+    let numbers = try values(optionals)
+    let shares = mixture.shares(numbers[3], numbers[4])
     return MomentMix(
-      shape: shape, branches: branches, meanShares: numbers[3].map(softmax) ?? [1],
-      varianceShares: numbers[4].map(softmax) ?? [1], weight: numbers[0], bias: numbers[1], inputBias: numbers[2],
-      epsilon: epsilon, roundsToFloat: x.dtype != .float64)
+      shape: shape,
+      MixRecipe(
+        branches: branches, meanShares: shares.mean, varianceShares: shares.variance, weight: numbers[0],
+        bias: numbers[1], perSample: isPerSample, inputBias: numbers[2], epsilon: epsilon,
+        varianceFactor: varianceFactor,
+        renormalization: renormalization, roundsToFloat: x.dtype != .float64))
   }
 
   /// The parameters as numbers. From a device they come in one transfer.
@@ -118,7 +125,7 @@ extension Tensor {
   }
 }
 
-func softmax(_ logits: [Double]) -> [Double] {
+func exponentialShares(_ logits: [Double]) -> [Double] {
   let greatest = logits.max() ?? 0
   let powers = logits.map { exponential($0 - greatest) }
   let sum = powers.reduce(0, +)

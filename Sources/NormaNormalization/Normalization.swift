@@ -1,78 +1,159 @@
 import NormaNN
 
-/// A normalization as a value: what a configuration or a command line names.
-public enum Normalization: Sendable, Hashable {
+/// A normalization as a value: what a configuration or a command line names, such as `group:8` or
+/// `batch:momentum=0.01`.
+public struct Normalization: Sendable, Hashable {
+  /// The name of the member of the family.
+  public let kind: String
+  /// The name with its options, as ``init(parsing:)`` takes it.
+  public let name: String
+
+  private init(_ name: String) {
+    self.name = name
+    kind = String(name.prefix { $0 != ":" })
+  }
+
   /// No normalization: the control.
-  case none
-  case batch
+  public static let none = Normalization("none")
+  public static let batch = Normalization("batch")
+  public static let switchable = Normalization("switchable")
+  public static let instance = Normalization("instance")
+  public static let layer = Normalization("layer")
+
   /// nil groups means min(32, C) of them.
-  case group(groups: Int?)
-  case switchable
-  case instance
-  case layer
+  public static func group(groups: Int?) -> Normalization {
+    Normalization(groups.map { "group:\($0)" } ?? "group")
+  }
 
-  /// The names that ``init(parsing:)`` knows.
-  public static let knownNames = ["none", "batch", "group", "group:G", "switchable", "instance", "layer"]
-
-  /// - Throws: ``NormalizationError`` that lists the known names.
+  /// The member's name, then its options, each after a colon: `group:8`, `switchable:instance+layer`,
+  /// `batch:momentum=0.01:epsilon=1e-3`.
+  /// - Throws: ``NormalizationError`` that lists the known names or options.
   public init(parsing text: String) throws {
-    switch text {
-    case "none": self = .none
-    case "batch": self = .batch
-    case "group": self = .group(groups: nil)
-    case "switchable": self = .switchable
-    case "instance": self = .instance
-    case "layer": self = .layer
-    default:
-      let parts = text.split(separator: ":", omittingEmptySubsequences: false)
-      guard parts.count == 2, parts[0] == "group" else {
-        throw NormalizationError(
-          "unknown normalization '\(text)'; the known ones are \(Self.knownNames.joined(separator: ", "))")
-      }
-      guard let groups = Int(parts[1]), groups > 0 else {
-        throw NormalizationError(
-          "'\(text)': the number of groups must be a whole number above 0, as in group:8")
-      }
-      self = .group(groups: groups)
-    }
+    self.init(text)
+    _ = try resolved()
   }
 
-  /// The name that ``init(parsing:)`` takes.
-  public var name: String {
-    switch self {
-    case .none: "none"
-    case .batch: "batch"
-    case .group(nil): "group"
-    case .group(let groups?): "group:\(groups)"
-    case .switchable: "switchable"
-    case .instance: "instance"
-    case .layer: "layer"
-    }
-  }
-
-  /// The layer for the given number of channels, with a weight and bias per channel; nil for ``none``.
-  /// - Throws: ``NormalizationError`` when an explicit number of groups does not divide the channels.
-  public func layer(channels: Int) throws -> NormalizationLayer? {
-    switch self {
-    case .none: return nil
-    case .batch: return try BatchNorm(channels: channels)
-    case .group(let groups):
-      return try GroupNorm(groups: groups ?? Self.defaultGroups(channels: channels), channels: channels)
-    case .switchable: return try SwitchableNorm(channels: channels)
-    case .instance: return try InstanceNorm(channels: channels, affine: true)
-    case .layer: return try LayerNorm(channels: channels)
-    }
-  }
+  /// The layer for the given number of channels, with a weight and bias per channel where the member has them; nil for
+  /// ``none``.
+  /// - Throws: ``NormalizationError`` when an option does not fit the channels, such as a number of groups.
+  public func layer(channels: Int) throws -> (any Layer)? { try resolved()?(channels) }
 
   /// - Throws: ``NormalizationError`` when ``layer(channels:)`` would.
-  public func check(channels: Int) throws {
-    if case .group(let groups?) = self { try GroupNorm.check(groups: groups, channels: channels) }
+  public func check(channels: Int) throws { _ = try layer(channels: channels) }
+
+  private func resolved() throws -> NormalizationKind.Make? {
+    if name == "none" { return nil }
+    guard let kind = NormalizationKind.all.first(where: { $0.name == kind }) else {
+      throw NormalizationError(
+        "unknown normalization '\(name)'; the known ones are \(NormalizationKind.knownNames.joined(separator: ", "))")
+    }
+    var options = NormalizationOptions(name, of: kind)
+    let make = try kind.prepare(&options)
+    try options.finish()
+    return make
+  }
+}
+
+/// A member of the family as the factory, the command line and the explanations know it.
+public struct NormalizationKind: Sendable {
+  public typealias Make = @Sendable (_ channels: Int) throws -> any Layer
+
+  /// An option in a name, after a colon.
+  public struct Option: Sendable {
+    /// `momentum=SHARE`, or the word itself.
+    public let form: String
+    public let help: String
   }
 
-  /// min(32, C), or the largest number below it that divides C.
-  static func defaultGroups(channels: Int) -> Int {
-    var groups = min(32, channels)
-    while channels % groups != 0 { groups -= 1 }
-    return groups
+  /// The name on the command line.
+  public let name: String
+  public let title: String
+  /// In one sentence.
+  public let summary: String
+  public let options: [Option]
+  public let formula: String
+  /// Which cells of [N, C] share statistics, with what is taken over them; none where a layer pools nothing of the kind.
+  public let statistics: [Statistic]
+  /// Trained numbers as a formula in C, and for a number of channels.
+  public let parameters: String
+  public let parameterCount: @Sendable (_ channels: Int) -> Int
+  public let useWhen: String
+  public let weakness: String
+  public let source: String
+  let prepare: @Sendable (inout NormalizationOptions) throws -> Make
+
+  public struct Statistic: Sendable {
+    public let partition: Partition
+    /// `mean and variance`, `mean square`, …
+    public let what: String
+
+    init(_ partition: Partition, _ what: String = "mean and variance") {
+      self.partition = partition
+      self.what = what
+    }
+  }
+
+  /// All members, the usual ones first.
+  public static let all: [NormalizationKind] = [
+    .batch, .layer, .instance, .group, .switchable, .rms, .filterResponse, .evoS0, .evoB0, .localResponse, .unit,
+  ]
+
+  /// Every name with its options.
+  public static var knownNames: [String] {
+    ["none"] + all.flatMap { kind in [kind.name] + kind.options.map { "\(kind.name):\($0.form)" } }
+  }
+}
+
+/// The options in a normalization's name, taken one by one.
+struct NormalizationOptions {
+  private let text: String
+  private let kind: NormalizationKind
+  private var words: [String]
+
+  init(_ text: String, of kind: NormalizationKind) {
+    self.text = text
+    self.kind = kind
+    words = text.split(separator: ":", omittingEmptySubsequences: false).dropFirst().map(String.init)
+  }
+
+  /// Whether the word is there.
+  mutating func flag(_ word: String) -> Bool {
+    guard let index = words.firstIndex(of: word) else { return false }
+    words.remove(at: index)
+    return true
+  }
+
+  /// The value of `key=value`, or nil without one.
+  mutating func value<Value: LosslessStringConvertible>(
+    _ key: String, _ kindOfValue: String, where fits: (Value) -> Bool = { _ in true }
+  ) throws -> Value? {
+    guard let index = words.firstIndex(where: { $0.hasPrefix(key + "=") }) else { return nil }
+    let given = words.remove(at: index).dropFirst(key.count + 1)
+    guard let value = Value(String(given)), fits(value) else {
+      throw NormalizationError("'\(text)': \(key) must be \(kindOfValue), got '\(given)'")
+    }
+    return value
+  }
+
+  /// The first word without `=`, or nil.
+  mutating func word() -> String? {
+    guard let index = words.firstIndex(where: { !$0.contains("=") }) else { return nil }
+    return words.remove(at: index)
+  }
+
+  mutating func epsilon() throws -> Double? { try value("epsilon", "a number above 0") { $0 > 0 } }
+
+  /// momentum as the share of the new batch.
+  mutating func momentum() throws -> Double? {
+    try value("momentum", "the share of the new batch, from 0 to 1") { (0...1).contains($0) }
+  }
+
+  func error(_ message: String) -> NormalizationError { NormalizationError("'\(text)': \(message)") }
+
+  /// - Throws: ``NormalizationError`` when words are left.
+  func finish() throws {
+    guard let word = words.first else { return }
+    let known = kind.options.isEmpty ? "it has none" : "it knows \(kind.options.map(\.form).joined(separator: ", "))"
+    throw error("unknown option '\(word)' of \(kind.name); \(known)")
   }
 }

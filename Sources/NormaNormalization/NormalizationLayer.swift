@@ -4,17 +4,21 @@ import NormaTensor
 /// The common part of the layers that normalize by pooled moments: checks, parameters, running
 /// statistics. A member of the family states its partitions and its options.
 ///
-/// Input [N, C, spatial…] with any number of spatial dimensions, also none.
-open class NormalizationLayer: Module, Layer {
+/// Input [N, C, spatial…] with any number of spatial dimensions, also none; float32, float64 or bfloat16. Where the input is
+/// neither contiguous nor channels-last, it is copied into the nearer of the two; the output has that layout.
+open class NormalizationLayer: Module, ActivatingLayer {
   public let channels: Int
-  /// γ [C], initially 1; nil without `affine`.
+  /// γ [C], initially 1; nil without a learned scale.
   public let weight: Parameter?
-  /// β [C], initially 0; nil without `affine`.
+  /// β [C], initially 0; nil without a learned center.
   public let bias: Parameter?
   /// Added to the variance.
   public let epsilon: Double
 
-  init(channels: Int, epsilon: Double, affine: Bool) throws {
+  /// Collects what training batches would add to the running statistics, while there is one.
+  final var estimation: StatisticsEstimate?
+
+  init(channels: Int, epsilon: Double, scale: Bool, center: Bool, initialScale: Double = 1) throws {
     guard channels > 0, epsilon > 0 else {
       throw NormalizationError(
         "a normalization needs at least one channel and epsilon > 0, got \(channels) channels and epsilon \(epsilon)"
@@ -22,18 +26,34 @@ open class NormalizationLayer: Module, Layer {
     }
     self.channels = channels
     self.epsilon = epsilon
-    weight = affine ? try Parameter(Tensor.ones([channels])) : nil
-    bias = affine ? try Parameter(Tensor.zeros([channels])) : nil
+    weight = scale ? try Parameter(Tensor.full([channels], initialScale)) : nil
+    bias = center ? try Parameter(Tensor.zeros([channels])) : nil
   }
 
-  /// The partitions whose statistics are mixed, in order.
-  var partitions: [Partition] { preconditionFailure("a subclass states its partitions") }
+  /// The statistics that are mixed, in order.
+  var branches: [Branch] { get throws { preconditionFailure("a subclass states its branches") } }
+
+  /// How much of each branch.
+  var mixture: Mixture { get throws { .one } }
 
   /// The running statistics that replace the batch's in evaluation, or nil.
   var runningStatistics: RunningStatistics? { nil }
 
-  /// Logits of the mixing weights [K], or nil for one partition.
-  var mixLogits: (mean: Parameter, variance: Parameter)? { nil }
+  /// What the variances of planes are multiplied with before they are pooled.
+  /// - Parameter positions: values of a plane.
+  func varianceFactor(positions: Int) -> Double { 1 }
+
+  /// The correction of a training batch towards the running statistics.
+  func renormalization() throws -> Renormalization? { nil }
+
+  /// γ and β for an input: [C], or [N, C].
+  func affine() throws -> (weight: Tensor?, bias: Tensor?) { (weight?.value, bias?.value) }
+
+  /// What follows the normalization inside the layer.
+  func finish(_ output: Tensor) throws -> Tensor { output }
+
+  /// Whether the layer is its own activation, so that a block leaves out the one it has.
+  public var replacesActivation: Bool { false }
 
   public func forward(_ input: Tensor) throws -> Tensor { try forward(input, activation: .none) }
 
@@ -46,7 +66,51 @@ open class NormalizationLayer: Module, Layer {
   }
 
   /// ``callAsFunction(_:activation:inputBias:)`` without telling observers.
-  public final func forward(_ input: Tensor, activation: Activation, inputBias: Tensor? = nil) throws -> Tensor {
+  public final func forward(_ input: Tensor, activation: Activation) throws -> Tensor {
+    try forward(input, activation: activation, inputBias: nil)
+  }
+
+  /// ``callAsFunction(_:activation:inputBias:)`` without telling observers.
+  public final func forward(_ input: Tensor, activation: Activation, inputBias: Tensor?) throws -> Tensor {
+    let shape = try check(input)
+    if let inputBias, inputBias.shape != [channels] {
+      throw NormalizationError("an input bias of shape [\(channels)] was expected, got \(inputBias.shape)")
+    }
+    let running = runningStatistics
+    let stated = try branches
+    let measured = running.flatMap { running in stated.firstIndex { $0.partition == running.partition } }
+    var used = stated
+    if let running, let measured, !isTraining { used[measured] = try running.branch }
+    if isTraining, stated.allSatisfy({ $0.partition.map { $0.valuesPerPart(shape) == 1 } ?? false }),
+      stated.allSatisfy({ if case .pooled = $0 { true } else { false } })
+    {
+      throw NormalizationError(
+        "\(Self.self) cannot train on \(input.shape): every statistic would be taken over one value, so the output would "
+          + "not depend on the input; use more samples per batch, more spatial positions or a norm that pools channels"
+      )
+    }
+    let activation = replacesActivation ? .none : activation
+    let fused = FusedActivation(activation)
+    let (weight, bias) = try affine()
+    let normalization = MomentNormalization(
+      branches: used, mixture: try mixture, weight: weight, bias: bias, inputBias: inputBias, epsilon: epsilon,
+      varianceFactor: varianceFactor(positions: shape.positions), renormalization: try renormalization(),
+      activation: fused ?? .none)
+    let (output, mix) = try normalization(input)
+    if isTraining, let running, let measured {
+      let count = running.partition.valuesPerPart(shape)
+      let found = mix.statistics(ofBranch: measured)
+      if let estimation {
+        estimation.add(found, running.correction(valuesPerChannel: count))
+      } else {
+        try running.update(found, valuesPerChannel: count)
+      }
+    }
+    return try finish(fused == nil ? try activation.consuming(output) : output)
+  }
+
+  /// - Throws: ``NormalizationError`` for an input that this layer cannot take.
+  func check(_ input: Tensor) throws -> MomentShape {
     let shape = input.shape
     guard input.rank >= 2, shape[1] == channels else {
       throw NormalizationError(
@@ -55,33 +119,12 @@ open class NormalizationLayer: Module, Layer {
     guard input.count > 0 else {
       throw NormalizationError("\(Self.self) cannot normalize an empty tensor of shape \(shape)")
     }
-    if let inputBias, inputBias.shape != [channels] {
-      throw NormalizationError("an input bias of shape [\(channels)] was expected, got \(inputBias.shape)")
-    }
-    let running = runningStatistics
-    let branches = try partitions.map { partition -> Branch in
-      if partition == .batch, !isTraining, let running { return try running.branch }
-      return .pooled(partition)
-    }
-    let positions = shape.dropFirst(2).reduce(1, *)
-    func values(_ partition: Partition) -> Int {
-      partition.valuesPerPart(samples: shape[0], channels: channels, positions: positions)
-    }
-    if isTraining, partitions.allSatisfy({ values($0) == 1 }) {
-      throw NormalizationError(
-        "\(Self.self) cannot train on \(shape): every statistic would be taken over one value, so the output would "
-          + "not depend on the input; use more samples per batch, more spatial positions or a norm that pools channels"
-      )
-    }
-    let fused = FusedActivation(activation)
-    let normalization = MomentNormalization(
-      branches: branches, meanLogits: mixLogits?.mean.value, varianceLogits: mixLogits?.variance.value,
-      weight: weight?.value, bias: bias?.value, inputBias: inputBias, epsilon: epsilon, activation: fused ?? .none)
-    let (output, mix) = try normalization(input)
-    if isTraining, let running, let index = partitions.firstIndex(of: .batch) {
-      try running.update(mix.statistics(ofBranch: index), valuesPerChannel: values(.batch))
-    }
-    return fused == nil ? try activation.consuming(output) : output
+    return MomentShape(input)
+  }
+
+  /// The published code of several members keeps parameters as [1, C, 1, 1].
+  override open func loadable(_ tensor: Tensor, for key: String, shape: [Int]) throws -> Tensor {
+    tensor.shape.filter { $0 != 1 } == shape.filter { $0 != 1 } ? try tensor.reshaped(shape) : tensor
   }
 }
 
@@ -89,40 +132,4 @@ open class NormalizationLayer: Module, Layer {
 public struct NormalizationError: Error, CustomStringConvertible, Sendable {
   public let description: String
   init(_ description: String) { self.description = description }
-}
-
-/// Exponential averages of the batch statistics, for evaluation.
-final class RunningStatistics {
-  let mean: Buffer
-  let variance: Buffer
-  /// The share of the new batch in every update (PyTorch's convention; 0.1 keeps 0.9).
-  let momentum: Double
-  /// Whether the variance's update is multiplied by n / (n − 1).
-  let unbiased: Bool
-
-  init(mean: Buffer, variance: Buffer, momentum: Double, unbiased: Bool) {
-    self.mean = mean
-    self.variance = variance
-    self.momentum = momentum
-    self.unbiased = unbiased
-  }
-
-  /// The averages as a branch; numbers, since a later training step changes the buffers in place.
-  var branch: Branch {
-    get throws { .fixed(mean: try mean.value.array(), variance: try variance.value.array()) }
-  }
-
-  func update(_ batch: (mean: [Double], variance: [Double]), valuesPerChannel count: Int) throws {
-    let correction = unbiased && count > 1 ? Double(count) / Double(count - 1) : 1
-    try mean.value.average(with: batch.mean, share: momentum)
-    try variance.value.average(with: batch.variance.map { $0 * correction }, share: momentum)
-  }
-}
-
-extension Tensor {
-  /// self ← self + share (values − self).
-  fileprivate func average(with values: [Double], share: Double) throws {
-    let values = try Tensor(values).to(dtype: dtype).to(device: device)
-    try withoutGradients { try lerp(to: values, share: share) }
-  }
 }

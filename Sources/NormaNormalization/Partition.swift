@@ -5,23 +5,74 @@ public enum Partition: Sendable, Hashable {
   case instance
   /// All samples of one channel.
   case batch
+  /// Sub-batches of the given number of samples, the last one what is left, of one channel.
+  case ghost(samples: Int)
   /// All channels of one sample.
   case layer
   /// The given number of groups of neighbouring channels, within one sample.
   case group(Int)
 
+  /// The name in tables and on the command line, such as `group(8)`.
+  public var name: String {
+    switch self {
+    case .instance: "instance"
+    case .batch: "batch"
+    case .ghost(let samples): "ghost(\(samples))"
+    case .layer: "layer"
+    case .group(let groups): "group(\(groups))"
+    }
+  }
+
+  /// The partition of a ``name``.
+  public init?(name: String) {
+    func number(_ word: String) -> Int? {
+      guard name.hasPrefix(word + "("), name.hasSuffix(")") else { return nil }
+      return Int(name.dropFirst(word.count + 1).dropLast()).flatMap { $0 > 0 ? $0 : nil }
+    }
+    switch name {
+    case "instance": self = .instance
+    case "batch": self = .batch
+    case "layer": self = .layer
+    default:
+      if let groups = number("group") {
+        self = .group(groups)
+      } else if let samples = number("ghost") {
+        self = .ghost(samples: samples)
+      } else {
+        return nil
+      }
+    }
+  }
+
   /// How many neighbouring channels of one sample are averaged.
   func channelsPerPart(_ channels: Int) -> Int {
     switch self {
-    case .instance, .batch: 1
+    case .instance, .batch, .ghost: 1
     case .layer: channels
     case .group(let groups): channels / groups
     }
   }
 
-  /// How many values one part's statistics are taken over.
-  func valuesPerPart(samples: Int, channels: Int, positions: Int) -> Int {
-    (self == .batch ? samples : 1) * channelsPerPart(channels) * positions
+  /// Whether parts reach over several samples.
+  var spansSamples: Bool {
+    switch self {
+    case .batch, .ghost: true
+    case .instance, .layer, .group: false
+    }
+  }
+
+  /// How many samples the largest part reaches over.
+  func samplesPerPart(_ samples: Int) -> Int {
+    switch self {
+    case .batch: samples
+    case .ghost(let size): min(size, samples)
+    case .instance, .layer, .group: 1
+    }
+  }
+
+  /// How many values the statistics of the largest part are taken over.
+  func valuesPerPart(_ shape: MomentShape) -> Int {
+    samplesPerPart(shape.samples) * channelsPerPart(shape.channels) * shape.positions
   }
 
   /// Writes the average of every part into all its cells, for the parts inside the block; `source` and `target`
@@ -37,12 +88,16 @@ public enum Partition: Sendable, Hashable {
           for cell in block.cells(ofSample: n) { target[cell] = source[cell] }
         }
       }
-    case .batch:
-      let share = 1 / Double(block.samples.count)
-      for c in block.channels {
-        var sum = 0.0
-        for n in block.samples { sum += source[n * channels + c] }
-        for n in block.samples { target[n * channels + c] = sum * share }
+    case .batch, .ghost:
+      let size = samplesPerPart(block.samples.count)
+      for start in stride(from: block.samples.lowerBound, to: block.samples.upperBound, by: size) {
+        let samples = start..<min(start + size, block.samples.upperBound)
+        let share = 1 / Double(samples.count)
+        for c in block.channels {
+          var sum = 0.0
+          for n in samples { sum += source[n * channels + c] }
+          for n in samples { target[n * channels + c] = sum * share }
+        }
       }
     case .layer, .group:
       let size = channelsPerPart(channels)

@@ -50,15 +50,22 @@ struct OutputFolder {
     try AtomicFile.write(ResultsFile.text(record), to: "\(path)/results.json")
   }
 
-  private func fileName(_ norm: String) -> String { norm.replacing(":", with: "-") }
+  private func fileName(_ norm: String) -> String {
+    String(norm.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "." || $0 == "=" || $0 == "+") ? $0 : "-" })
+  }
 
   func writeHistory(_ history: [EpochRecord], norm: String) throws {
     try AtomicFile.write(HistoryCSV.text(history), to: "\(path)/history-\(fileName(norm)).csv")
   }
 
-  /// The state of the network as float32 in PyTorch's layout and keys.
+  /// The state of the network in PyTorch's layout and keys: float32, and counters as int64.
   func writeWeights(_ model: Module, norm: String, metadata: [String: String]) throws {
     let entries = try model.stateDictionary().map { key, value in
+      if !value.dtype.isFloatingPoint {
+        let counts: [Int64] = try value.array()
+        return Safetensors.Entry(
+          name: key, dtype: "I64", shape: value.shape, bytes: counts.withUnsafeBytes(Array.init))
+      }
       let numbers: [Float] = try value.array()
       return Safetensors.Entry(
         name: key, dtype: "F32", shape: value.shape, bytes: numbers.withUnsafeBytes(Array.init))

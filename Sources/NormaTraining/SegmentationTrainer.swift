@@ -39,6 +39,7 @@ public struct TrainingProgress: Sendable {
 public final class SegmentationTrainer {
   private let model: any Layer
   private let parameters: [Parameter]
+  private let followers: [any ProgressFollowing]
   private let training: SegmentationDataset
   private let validation: SegmentationDataset
   private let options: TrainingOptions
@@ -67,6 +68,7 @@ public final class SegmentationTrainer {
     // The fast layout for 2-d convolutions; outputs follow the weights.
     try model.to(memoryFormat: .channelsLast)
     parameters = model.parameters
+    followers = model.namedModules().compactMap { $0.module as? any ProgressFollowing }
   }
 
   /// Checks what can be checked before any network is made.
@@ -153,10 +155,11 @@ public final class SegmentationTrainer {
       let wait = try seconds { next = try loader.next() }
       guard let batch = next else { break }
       let total = (epoch - 1) * loader.batchCount + step
+      let totalSteps = options.epochs * loader.batchCount
       optimizer.learningRate =
         options.learningRate
-        * options.schedule.factor(
-          step: total, totalSteps: options.epochs * loader.batchCount, stepsPerEpoch: loader.batchCount)
+        * options.schedule.factor(step: total, totalSteps: totalSteps, stepsPerEpoch: loader.batchCount)
+      for follower in followers { try follower.follow(progress: Double(total) / Double(totalSteps)) }
       var loss = 0.0
       var accuracy = 0.0
       let elapsed = try seconds {

@@ -58,7 +58,7 @@ import Testing
     let norm = try #require(block.norm as? BatchNorm)
     let changes: [() throws -> Void] = [
       { try withoutGradients { try block.conv.weight.value.scale(by: 1.5) } },
-      { try norm.runningVar.value.fill(3) },
+      { try norm.runningVar!.value.fill(3) },
       { try withoutGradients { try norm.bias!.value.fill(0.3) } },
       { try network.to(dtype: .float64) },
     ]

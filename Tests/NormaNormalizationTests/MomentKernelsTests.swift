@@ -24,7 +24,7 @@ import Testing
     activation: Activation = .relu, kernels: (any MomentKernels)? = nil
   ) throws -> Result {
     let channels = x.shape[1]
-    let layer = try #require(try norm.layer(channels: channels))
+    let layer = try #require(try norm.layer(channels: channels) as? NormalizationLayer)
     try layer.to(dtype: dtype.accumulation)
     try layer.weight?.value.copy(from: Tensor((0..<channels).map { 0.5 + Double($0 % 7) / 5 }))
     try layer.bias?.value.copy(from: Tensor((0..<channels).map { Double($0 % 3) / 4 - 0.2 }))
@@ -144,7 +144,7 @@ import Testing
     let (x, g) = try Self.data([2, 8, 6, 7], dtype: .float64)
     for kernels: (any MomentKernels)? in [nil, LibtorchMomentKernels()] {
       let fused = try Self.run(norm, x, g, dtype: .float64, activation: activation, kernels: kernels)
-      let layer = try #require(try norm.layer(channels: 8))
+      let layer = try #require(try norm.layer(channels: 8) as? NormalizationLayer)
       try layer.to(dtype: .float64)
       try layer.weight?.value.copy(from: Tensor((0..<8).map { 0.5 + Double($0 % 7) / 5 }))
       try layer.bias?.value.copy(from: Tensor((0..<8).map { Double($0 % 3) / 4 - 0.2 }))

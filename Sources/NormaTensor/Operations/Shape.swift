@@ -85,6 +85,15 @@ extension Tensor {
     try Op.indexSelect(.tensor(self), .int(dimension), .tensor(indices))
   }
 
+  /// The places of all nonzero elements of a tensor of one dimension: int64 [count].
+  public func nonzeroIndices() throws -> Tensor { try Op.nonzero(.tensor(self)).squeezed(1) }
+
+  /// The inverse of ``gatheredRows(_:dimension:)``: `count` rows, this tensor's at the given places, zeros elsewhere.
+  public func scatteredRows(_ indices: Tensor, count: Int) throws -> Tensor {
+    let zeros = try Tensor.zeros([count] + shape.dropFirst(), dtype: dtype, device: device)
+    return try Op.indexAdd(.tensor(zeros), 0, .tensor(indices), .tensor(self))
+  }
+
   /// result[i][j] = self[index[i][j]][j] for dimension 0, and so on.
   public func gathered(_ index: Tensor, dimension: Int) throws -> Tensor {
     try Op.gather(.tensor(self), .int(dimension), .tensor(index))
@@ -109,5 +118,7 @@ extension Op {
   static let selectIndex = Operator("aten::select", "int")
   static let slice = Operator("aten::slice", "Tensor")
   static let indexSelect = Operator("aten::index_select")
+  static let nonzero = Operator("aten::nonzero")
+  static let indexAdd = Operator("aten::index_add")
   static let gather = Operator("aten::gather")
 }

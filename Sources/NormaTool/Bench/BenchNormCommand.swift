@@ -21,7 +21,7 @@ struct BenchNormCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Normalizations, separated by commas: batch, group, group:G, switchable, instance, layer. "
+      "Normalizations, separated by commas, such as batch, group:8, switchable:instance+layer, frn. "
         + "(default: batch,group,layer,instance,switchable)", valueName: "names"),
     transform: CompareCommand.parseNorms)
   var norms: [Normalization] = [.batch, .group(groups: nil), .layer, .instance, .switchable]
@@ -108,7 +108,7 @@ struct BenchNormCommand: ParsableCommand {
       let leaves = [input] + layer.parameters.map(\.value)
       return {
         for leaf in leaves { try leaf.setGradient(nil) }
-        try layer.forward(input, activation: activation.activation).backward(cotangent)
+        try layer.forward(input, then: activation.activation).backward(cotangent)
       }
     }
     bodies.append { try copied.copy(from: input) }

@@ -1,0 +1,121 @@
+import NormaNN
+import NormaTensor
+
+/// Evolved normalization and activation in one layer, in two forms; takes the place of a norm and a ReLU.
+///
+///     S0:  y = γ x sigmoid(v x) / √(σ²_ng + ε) + β
+///     B0:  y = γ x / max(√(σ²_c + ε), v x + √(σ²_nc + ε)) + β
+///
+/// S0 divides by the deviation of groups of channels of one sample, training and evaluation are alike. B0 uses the variance
+/// of the batch, in evaluation its running average (`running_var`, unbiased), and that of the plane. Parameters `weight` γ,
+/// `bias` β, `v` [C].
+///
+/// Liu et al. 2020, "Evolving Normalization-Activation Layers", table 1.
+public final class EvoNorm: Module, ActivatingLayer {
+  public enum Form: Sendable, Hashable {
+    /// Sample-based; nil groups means min(32, C) of them, as the paper's 32.
+    case s0(groups: Int?)
+    /// Batch-based.
+    case b0(momentum: Double)
+  }
+
+  public let channels: Int
+  public let form: Form
+  public let epsilon: Double
+  public let weight: Parameter
+  public let bias: Parameter
+  public let v: Parameter
+  public let runningVar: Buffer?
+
+  /// - Throws: ``NormalizationError`` when the groups do not divide the channels.
+  public init(channels: Int, form: Form, epsilon: Double = 1e-5) throws {
+    guard channels > 0, epsilon > 0 else {
+      throw NormalizationError("EvoNorm needs channels and epsilon above 0, got \(channels) and \(epsilon)")
+    }
+    if case .s0(let groups?) = form { try Partition.checkGroups(groups, channels: channels) }
+    self.channels = channels
+    self.form = form
+    self.epsilon = epsilon
+    weight = try Parameter(Tensor.ones([channels]))
+    bias = try Parameter(Tensor.zeros([channels]))
+    v = try Parameter(Tensor.ones([channels]))
+    if case .b0 = form { runningVar = Buffer(try Tensor.ones([channels])) } else { runningVar = nil }
+  }
+
+  /// The activation is the layer's own, whichever is asked for.
+  public func forward(_ input: Tensor, activation: Activation) throws -> Tensor { try forward(input) }
+
+  public func forward(_ input: Tensor) throws -> Tensor {
+    guard input.rank >= 2, input.shape[1] == channels, input.count > 0 else {
+      throw NormalizationError(
+        "EvoNorm of \(channels) channels expected [N, \(channels), spatial…], got \(input.shape)")
+    }
+    let scaled = try input * v.value.perChannel(of: input)
+    func deviation(_ variance: Tensor) throws -> Tensor {
+      let root = try (variance + epsilon).squareRoot().to(dtype: input.dtype)
+      return try root.reshaped(root.shape + input.shape.dropFirst(2).map { _ in 1 })
+    }
+    let normalized: Tensor
+    switch form {
+    case .s0(let groups):
+      let partition = Partition.group(groups ?? Partition.defaultGroups(channels: channels))
+      normalized = try input * scaled.sigmoid() / deviation(input.pooledMoments([partition])[0].variance)
+    case .b0(let momentum):
+      let moments = try input.pooledMoments(isTraining ? [.instance, .batch] : [.instance])
+      let batch: Tensor
+      if isTraining {
+        batch = moments[1].variance
+        try update(batch, momentum: momentum, count: input.count / channels)
+      } else {
+        batch = try runningVar!.value.reshaped([1, channels])
+      }
+      normalized = try input / Tensor.maximum(deviation(batch), scaled + deviation(moments[0].variance))
+    }
+    return try normalized * weight.value.perChannel(of: input) + bias.value.perChannel(of: input)
+  }
+
+  private func update(_ variance: Tensor, momentum: Double, count: Int) throws {
+    guard let running = runningVar?.value else { return }
+    try withoutGradients {
+      let correction = count > 1 ? Double(count) / Double(count - 1) : 1
+      try running.lerp(to: (variance.selected(0) * correction).to(dtype: running.dtype), share: momentum)
+    }
+  }
+}
+
+extension NormalizationKind {
+  static let evoS0 = NormalizationKind(
+    name: "evo-s0", title: "EvoNorm S0",
+    summary: "A normalization and activation in one, found by search; statistics of groups of channels of one sample.",
+    options: [
+      .init(form: "groups=G", help: "number of groups (default: at most 32, dividing the channels)"),
+      .init(form: "epsilon=E", help: "added to the variance (default: 1e-5)"),
+    ],
+    formula: "y = γ x sigmoid(v x) / √(σ²_ng + ε) + β", statistics: [.init(.group(2), "variance")], parameters: "3C",
+    parameterCount: { 3 * $0 },
+    useWhen: "as group normalization with a smooth activation",
+    weakness: "slower: several operations where others have one", source: "Liu et al. 2020"
+  ) { words in
+    let epsilon = try words.epsilon() ?? 1e-5
+    let groups: Int? = try words.value("groups", "a whole number above 0") { $0 > 0 }
+    return { try EvoNorm(channels: $0, form: .s0(groups: groups), epsilon: epsilon) }
+  }
+
+  static let evoB0 = NormalizationKind(
+    name: "evo-b0", title: "EvoNorm B0",
+    summary: "A normalization and nonlinearity in one, found by search; statistics of the batch and of planes.",
+    options: [
+      .init(form: "momentum=SHARE", help: "share of the new batch in the running variance (default: 0.1)"),
+      .init(form: "epsilon=E", help: "added to the variances (default: 1e-5)"),
+    ],
+    formula: "y = γ x / max(√(σ²_c + ε), v x + √(σ²_nc + ε)) + β",
+    statistics: [.init(.batch, "variance"), .init(.instance, "variance")], parameters: "3C",
+    parameterCount: { 3 * $0 },
+    useWhen: "as batch normalization, with large batches",
+    weakness: "depends on the batch; slower: several operations where others have one", source: "Liu et al. 2020"
+  ) { words in
+    let epsilon = try words.epsilon() ?? 1e-5
+    let momentum = try words.momentum() ?? 0.1
+    return { try EvoNorm(channels: $0, form: .b0(momentum: momentum), epsilon: epsilon) }
+  }
+}

@@ -1,0 +1,93 @@
+import NormaNN
+import NormaTensor
+
+extension Tensor {
+  /// Mean and biased variance of the parts of every partition, as differentiable tables [N, C] in the accumulation type of
+  /// this tensor, which is [N, C, spatial…].
+  ///
+  /// For layers that do more with statistics than ``MomentNormalization`` does. One pass over the data forward, one
+  /// backward, for all partitions together.
+  func pooledMoments(_ partitions: [Partition]) throws -> [(mean: Tensor, variance: Tensor)] {
+    let kernels = try MomentNormalization.kernels(for: self)
+    let branches = partitions.map { Branch.pooled($0) }
+    let shape = MomentShape(self)
+    let mix = MomentMix(
+      shape: shape,
+      MixRecipe(
+        branches: branches, meanShares: Shares(values: branches.map { _ in 0 }) { $0 },
+        varianceShares: Shares(values: branches.map { _ in 0 }) { $0 }, epsilon: 1, roundsToFloat: dtype != .float64))
+    let type = dtype.accumulation
+    let tables = try CustomFunction.apply("pooled moments", inputs: [self], isTwiceDifferentiable: false) {
+      try kernels.moments(of: self, into: mix)
+      mix.solve(shape.whole)
+      let outputs = try branches.indices.flatMap { k in
+        try [mix.table(ofMeans: k), mix.table(ofVariances: k)].map {
+          try Tensor($0, shape: [shape.samples, shape.channels]).to(dtype: type).to(device: self.device)
+        }
+      }
+      return (
+        outputs: outputs, saved: [self],
+        backward: { pass in
+          let gradients: [[Double]?] = try pass.gradients.map { try $0?.array() }
+          let solution = MomentMix(shape: shape, mix.recipe)
+          mix.differentiate(gradients, into: solution)
+          return [try kernels.replay(pass.saved[0], solution, .none)]
+        }
+      )
+    }
+    return branches.indices.map { (mean: tables[2 * $0], variance: tables[2 * $0 + 1]) }
+  }
+
+  /// [C] as something that multiplies [N, C, spatial…], in the latter's type.
+  func perChannel(of input: Tensor) throws -> Tensor {
+    try to(dtype: input.dtype).reshaped([1, shape[0]] + input.shape.dropFirst(2).map { _ in 1 })
+  }
+
+  /// A copy that nothing else changes, outside of any record.
+  func snapshot() throws -> Tensor { try withoutGradients { try detached().cloned() } }
+}
+
+extension MomentMix {
+  fileprivate func table(ofMeans k: Int) -> [Double] { Array(UnsafeBufferPointer(start: means(k), count: shape.cells)) }
+
+  fileprivate func table(ofVariances k: Int) -> [Double] {
+    Array(UnsafeBufferPointer(start: variances(k), count: shape.cells))
+  }
+
+  /// dx = dm / M + 2 dv / M (x − m) with dm = Σ P_k(dμ_k) + 2 (m − μ_k) P_k(dσ²_k), dv = Σ P_k(dσ²_k), as the scale and
+  /// shift of another mix.
+  /// - Parameter gradients: of means and variances in turn, one pair per branch.
+  fileprivate func differentiate(_ gradients: [[Double]?], into solution: MomentMix) {
+    let perPosition = 1 / Double(shape.positions)
+    let tables = MomentTables(1, shape)
+    let pooled = tables[0]
+    defer { withExtendedLifetime(tables) {} }
+    for cell in 0..<shape.cells {
+      solution.scale[cell] = 0
+      solution.shift[cell] = 0
+      solution.center[cell] = mean[cell]
+    }
+    for (k, branch) in branches.enumerated() {
+      guard let partition = branch.partition else { continue }
+      if let gradient = gradients[2 * k] {
+        partition.pool(gradient, into: pooled, shape.whole)
+        for cell in 0..<shape.cells { solution.shift[cell] += pooled[cell] * perPosition }
+      }
+      if let gradient = gradients[2 * k + 1] {
+        partition.pool(gradient, into: pooled, shape.whole)
+        for cell in 0..<shape.cells {
+          solution.scale[cell] += 2 * pooled[cell] * perPosition
+          solution.shift[cell] += 2 * (mean[cell] - means(k)[cell]) * pooled[cell] * perPosition
+        }
+      }
+    }
+    // The kernels hold the center in the arithmetic's type.
+    if recipe.roundsToFloat {
+      for cell in 0..<shape.cells {
+        let rounded = Double(Float(mean[cell]))
+        solution.shift[cell] += solution.scale[cell] * (rounded - mean[cell])
+        solution.center[cell] = rounded
+      }
+    }
+  }
+}

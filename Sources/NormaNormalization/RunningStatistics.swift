@@ -1,0 +1,126 @@
+import NormaNN
+import NormaTensor
+
+/// Averages of the batches' statistics, for evaluation.
+struct RunningStatistics {
+  /// The partition whose statistics are averaged; over all samples, where it has several parts per channel.
+  var partition = Partition.batch
+  /// [C]
+  let mean: Buffer
+  let variance: Buffer
+  /// int64 scalar: training batches seen; only an average of all needs it.
+  var count: Buffer?
+  /// The share of the new batch in every update (PyTorch's convention; 0.1 keeps 0.9); nil for the average of all
+  /// batches.
+  let momentum: Double?
+  /// Whether the variance's update is multiplied by n / (n − 1).
+  let unbiased: Bool
+
+  /// The averages as a branch; numbers, since a later training step changes the buffers in place.
+  var branch: Branch {
+    get throws { .fixed(mean: try mean.value.array(), variance: try variance.value.array()) }
+  }
+
+  func correction(valuesPerChannel count: Int) -> Double {
+    unbiased && count > 1 ? Double(count) / Double(count - 1) : 1
+  }
+
+  func update(_ batch: (mean: [Double], variance: [Double]), valuesPerChannel values: Int) throws {
+    try withoutGradients { try count?.value.add(scalar: 1) }
+    let share = try momentum ?? 1 / (count.map { try $0.value.item() } ?? 1)
+    let correction = correction(valuesPerChannel: values)
+    try mean.value.average(with: batch.mean, share: share)
+    try variance.value.average(with: batch.variance.map { $0 * correction }, share: share)
+  }
+}
+
+extension Tensor {
+  /// self ← self + share (values − self).
+  fileprivate func average(with values: [Double], share: Double) throws {
+    let values = try Tensor(values).to(dtype: dtype).to(device: device)
+    try withoutGradients { try lerp(to: values, share: share) }
+  }
+}
+
+/// Statistics of several batches taken as one population: mean of the means, and mean of the variances plus variance of the
+/// means.
+final class StatisticsEstimate {
+  private(set) var batches = 0
+  private var mean: [Double] = []
+  private var meanSquares: [Double] = []
+  private var variance: [Double] = []
+
+  func add(_ found: (mean: [Double], variance: [Double]), _ correction: Double) {
+    if batches == 0 {
+      mean = found.mean.map { _ in 0 }
+      (meanSquares, variance) = (mean, mean)
+    }
+    batches += 1
+    for c in mean.indices {
+      let difference = found.mean[c] - mean[c]
+      mean[c] += difference / Double(batches)
+      meanSquares[c] += difference * (found.mean[c] - mean[c])
+      variance[c] += (found.variance[c] * correction - variance[c]) / Double(batches)
+    }
+  }
+
+  /// - Precondition: at least one batch.
+  func write(to running: RunningStatistics) throws {
+    let total = zip(variance, meanSquares).map { $0 + $1 / Double(batches) }
+    try running.mean.value.average(with: mean, share: 1)
+    try running.variance.value.average(with: total, share: 1)
+    try running.count?.value.fill(Double(batches))
+  }
+}
+
+extension Module {
+  /// Replaces the running statistics of all normalizations below by those of the given batches under the present
+  /// parameters, taken as one population ("precise" statistics; the batch average of switchable normalization).
+  ///
+  /// The normalizations see the batches in training mode, everything else in evaluation mode; afterwards all modes
+  /// are what they were. Without gradients. Momentum plays no part.
+  ///
+  /// Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3; Luo et al. 2019, section 3.2, for SN.
+  /// - Parameters:
+  ///   - batches: what to run; for sound statistics more than a hundred batches.
+  ///   - forward: one pass of the network over a batch.
+  /// - Returns: how many batches were used.
+  /// - Throws: what `forward` throws; then the statistics are as before.
+  @discardableResult
+  public final func reestimateStatistics<Batches: Sequence>(
+    over batches: Batches, forward: (Batches.Element) throws -> Void
+  ) throws -> Int {
+    let modules = namedModules().map(\.module)
+    let modes = modules.map(\.isTraining)
+    let layers = modules.compactMap { $0 as? NormalizationLayer }.filter { $0.runningStatistics != nil }
+    defer {
+      for layer in layers { layer.estimation = nil }
+      for (module, mode) in zip(modules, modes) { module.setTraining(mode) }
+    }
+    for module in modules { module.setTraining(false) }
+    for layer in layers {
+      layer.setTraining(true)
+      layer.estimation = StatisticsEstimate()
+    }
+    var count = 0
+    try withoutGradients {
+      for batch in batches {
+        try forward(batch)
+        count += 1
+      }
+    }
+    for layer in layers {
+      guard let estimation = layer.estimation, let running = layer.runningStatistics else { continue }
+      if estimation.batches > 0 { try estimation.write(to: running) }
+    }
+    return count
+  }
+}
+
+extension Layer {
+  /// ``Module/reestimateStatistics(over:forward:)`` for a network of one input.
+  @discardableResult
+  public func reestimateStatistics(over inputs: some Sequence<Tensor>) throws -> Int {
+    try reestimateStatistics(over: inputs) { _ = try self($0) }
+  }
+}
