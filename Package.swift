@@ -71,7 +71,8 @@ let package = Package(
       ]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
-    .testTarget(name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"]),
+    .testTarget(
+      name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"], exclude: ["Golden"]),
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
     .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
     .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),

@@ -20,9 +20,10 @@ public enum OperatorArgument {
   case optionalTensors([Tensor?])
   indirect case string(String)
 
-  static func optional(_ tensor: Tensor?) -> OperatorArgument { tensor.map(OperatorArgument.tensor) ?? .none }
-  static func optional(_ value: Double?) -> OperatorArgument { value.map(OperatorArgument.double) ?? .none }
-  static func optional(_ generator: Generator?) -> OperatorArgument {
+  /// The value, or none for nil.
+  public static func optional(_ tensor: Tensor?) -> OperatorArgument { tensor.map(OperatorArgument.tensor) ?? .none }
+  public static func optional(_ value: Double?) -> OperatorArgument { value.map(OperatorArgument.double) ?? .none }
+  public static func optional(_ generator: Generator?) -> OperatorArgument {
     generator.map(OperatorArgument.generator) ?? .none
   }
 }
