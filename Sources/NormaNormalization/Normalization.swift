@@ -45,7 +45,8 @@ public struct Normalization: Sendable, Hashable {
     if name == "none" { return nil }
     guard let kind = NormalizationKind.all.first(where: { $0.name == kind }) else {
       throw NormalizationError(
-        "unknown normalization '\(name)'; the known ones are \(NormalizationKind.knownNames.joined(separator: ", "))")
+        "unknown normalization '\(name)'; the known ones are \(NormalizationKind.knownNames.joined(separator: ", ")); "
+          + "options follow after colons, as in group:8 or batch:momentum=0.01")
     }
     var options = NormalizationOptions(name, of: kind)
     let make = try kind.prepare(&options)
@@ -98,10 +99,8 @@ public struct NormalizationKind: Sendable {
     .batch, .layer, .instance, .group, .switchable, .rms, .filterResponse, .evoS0, .evoB0, .localResponse, .unit,
   ]
 
-  /// Every name with its options.
-  public static var knownNames: [String] {
-    ["none"] + all.flatMap { kind in [kind.name] + kind.options.map { "\(kind.name):\($0.form)" } }
-  }
+  /// The names that ``Normalization/init(parsing:)`` takes, without options.
+  public static let knownNames = ["none"] + all.map(\.name)
 }
 
 /// The options in a normalization's name, taken one by one.

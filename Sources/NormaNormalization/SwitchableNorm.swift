@@ -5,7 +5,7 @@ import NormaTensor
 ///
 ///     y = γ (x − Σ w_k μ_k) / √(Σ λ_k σ²_k + ε) + β,   w = softmax(mean_weight), λ = softmax(var_weight)
 ///
-/// with k over (instance, layer, batch), in this order, or over any other set of partitions. Statistics over (spatial…),
+/// with k over (instance, layer, batch), in this order, or over any other partitions, of which one may reach over samples. Statistics over (spatial…),
 /// (C, spatial…) and (N, spatial…). Parameters `weight` γ [C], `bias` β [C], `mean_weight` [3], `var_weight` [3]: 2C + 6;
 /// state `running_mean`, `running_var` [C] for the batch branch, which evaluation uses. After
 /// ``NormaNN/Module/reestimateStatistics(over:forward:)`` these are averages over batches, the paper's other way of
@@ -77,9 +77,10 @@ public final class SwitchableNorm: NormalizationLayer, ProgressFollowing {
       throw NormalizationError("switchable normalization mixes one or more different branches, got \(branches)")
     }
     for case .group(let groups) in branches { try Partition.checkGroups(groups, channels: channels) }
-    guard !branches.contains(where: { if case .ghost = $0 { true } else { false } }) || branches.contains(.batch) else {
+    guard branches.filter(\.spansSamples).count < 2 else {
       throw NormalizationError(
-        "ghost batches have no statistics in evaluation; mix them with the batch branch, or leave them out")
+        "switchable normalization keeps running statistics of one branch, so it mixes batch or ghost batches of one size, got "
+          + branches.map(\.name).joined(separator: ", "))
     }
     guard (0...1).contains(options.momentum), options.temperature > 0, (0...1).contains(options.sparsity?.end ?? 1)
     else {
@@ -90,7 +91,7 @@ public final class SwitchableNorm: NormalizationLayer, ProgressFollowing {
     self.options = options
     meanWeight = try Parameter(Tensor.ones([branches.count]))
     varWeight = try Parameter(Tensor.ones([branches.count]))
-    let tracks = branches.contains(.batch)
+    let tracks = branches.contains(where: \.spansSamples)
     runningMean = tracks ? Buffer(try Tensor.zeros([channels])) : nil
     runningVar = tracks ? Buffer(try Tensor.ones([channels])) : nil
     radius = options.sparsity == nil ? nil : Buffer(try Tensor.zeros([]))
@@ -141,9 +142,12 @@ public final class SwitchableNorm: NormalizationLayer, ProgressFollowing {
   }
 
   override var runningStatistics: RunningStatistics? {
-    guard let runningMean, let runningVar else { return nil }
+    guard let runningMean, let runningVar, let partition = options.branches.first(where: \.spansSamples) else {
+      return nil
+    }
     return RunningStatistics(
-      mean: runningMean, variance: runningVar, momentum: options.momentum, unbiased: options.unbiasedRunningVariance)
+      partition: partition, mean: runningMean, variance: runningVar, momentum: options.momentum,
+      unbiased: options.unbiasedRunningVariance)
   }
 
   override func varianceFactor(positions: Int) -> Double {
@@ -181,7 +185,9 @@ extension NormalizationKind {
     name: "switchable", title: "Switchable normalization",
     summary: "Learns how to mix instance, layer and batch statistics.",
     options: [
-      .init(form: "BRANCH+…", help: "what is mixed: instance, layer, batch, group(G) (default: instance+layer+batch)"),
+      .init(
+        form: "BRANCH+…",
+        help: "what is mixed: instance, layer, batch, ghost(N), group(G) (default: instance+layer+batch)"),
       .init(form: "sparse", help: "ends with one branch selected (SparsestMax)"),
       .init(form: "temperature=T", help: "divides the logits (default: 1)"),
       .init(form: "momentum=SHARE", help: "share of the new batch in the running statistics (default: 0.1)"),
@@ -208,7 +214,8 @@ extension NormalizationKind {
     if let word = words.word() {
       options.branches = try word.split(separator: "+", omittingEmptySubsequences: false).map { name in
         guard let partition = Partition(name: String(name)) else {
-          throw words.error("unknown branch '\(name)'; the known ones are instance, layer, batch and group(G)")
+          throw words.error(
+            "unknown branch '\(name)'; the known ones are instance, layer, batch, ghost(N) and group(G)")
         }
         return partition
       }

@@ -13,10 +13,7 @@ struct CompareCommand: ParsableCommand {
       """)
 
   @Option(
-    help: ArgumentHelp(
-      "Normalizations, separated by commas: none, batch, group, group:G, switchable, instance, layer. "
-        + "(default: batch,group,switchable)",
-      valueName: "names"),
+    help: NormHelp.list(default: "batch,group,switchable"),
     transform: CompareCommand.parseNorms)
   var norms: [Normalization] = [.batch, .group(groups: nil), .switchable]
 

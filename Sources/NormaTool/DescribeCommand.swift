@@ -16,7 +16,7 @@ struct DescribeCommand: ParsableCommand {
   var network: Network
 
   @Option(
-    help: "The normalization: none, batch, group, group:G, switchable, instance or layer. (default: batch)",
+    help: NormHelp.one(default: "batch"),
     transform: { try Normalization(parsing: $0) })
   var norm: Normalization = .batch
 

@@ -6,7 +6,7 @@ struct TrainCommand: ParsableCommand {
     commandName: "train", abstract: "Train the U-Net under one normalization.")
 
   @Option(
-    help: "The normalization: none, batch, group, group:G, switchable, instance or layer. (default: batch)",
+    help: NormHelp.one(default: "batch"),
     transform: { try Normalization(parsing: $0) })
   var norm: Normalization = .batch
 

@@ -41,6 +41,8 @@ import Testing
   }
 
   @Test func ghostOfTheWholeBatchIsBatch() throws {
+    try expectEqual("switchable:instance+layer+ghost(8)", "switchable", [3, 4, 5, 5])
+    try expectEqual("switchable:instance+layer+ghost(1)", "switchable", [1, 4, 5, 5])
     for size in [3, 8] { try expectEqual("batch:ghost=\(size)", "batch", [3, 4, 5, 5]) }
   }
 
@@ -59,7 +61,7 @@ import Testing
   /// On a stationary source evaluation comes to give what training gives.
   @Test(arguments: [
     "batch", "batch:cumulative", "batch:keras", "batch:ghost=8", "batch:renorm", "switchable", "switchable:keras",
-    "switchable:sparse", "instance:tracked", "evo-b0",
+    "switchable:sparse", "switchable:layer+ghost(8)", "instance:tracked", "evo-b0",
   ])
   func evaluationApproachesTraining(_ name: String) throws {
     let layer = try layer(name)

@@ -153,7 +153,7 @@ import Testing
   @Test func optionsThatCannotBeAreRefused() throws {
     for change: (inout SwitchableNorm.Options) -> Void in [
       { $0.branches = [] }, { $0.branches = [.layer, .layer] }, { $0.branches = [.group(3)] },
-      { $0.branches = [.ghost(samples: 2)] }, { $0.temperature = 0 }, { $0.momentum = -1 },
+      { $0.branches = [.ghost(samples: 2), .batch] }, { $0.temperature = 0 }, { $0.momentum = -1 },
     ] {
       #expect(throws: NormalizationError.self) { try Self.layer(change) }
     }

@@ -36,7 +36,7 @@ import Testing
       name: "crop larger than any stack", arguments: ["--crop", "1000000000000"], says: ["--crop", "65536"]),
     Case(name: "crop of no multiple", arguments: ["--crop", "40"], says: ["multiple of 16", "40"]),
     Case(
-      name: "unknown norm", arguments: ["--norms", "bach"], says: ["bach", "batch", "group:G", "switchable", "layer"]),
+      name: "unknown norm", arguments: ["--norms", "bach"], says: ["bach", "batch", "group:8", "switchable", "layer"]),
     Case(name: "norm twice", arguments: ["--norms", "batch,batch"], says: ["twice"]),
     Case(name: "unknown schedule", arguments: ["--schedule", "warm"], says: ["warm", "one-cycle"]),
     Case(name: "unknown optimizer", arguments: ["--optimizer", "adamm"], says: ["adamm", "adamw"]),

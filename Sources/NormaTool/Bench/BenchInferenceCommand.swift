@@ -31,9 +31,7 @@ struct BenchInferenceCommand: ParsableCommand {
   }
 
   @Option(
-    help: ArgumentHelp(
-      "Normalizations, separated by commas: none, batch, group, group:G, switchable, instance, layer. "
-        + "(default: batch)", valueName: "names"),
+    help: NormHelp.list(default: "batch"),
     transform: CompareCommand.parseNorms)
   var norms: [Normalization] = [.batch]
 

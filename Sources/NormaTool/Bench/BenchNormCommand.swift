@@ -20,9 +20,7 @@ struct BenchNormCommand: ParsableCommand {
   }
 
   @Option(
-    help: ArgumentHelp(
-      "Normalizations, separated by commas, such as batch, group:8, switchable:instance+layer, frn. "
-        + "(default: batch,group,layer,instance,switchable)", valueName: "names"),
+    help: NormHelp.list(default: "batch,group,layer,instance,switchable"),
     transform: CompareCommand.parseNorms)
   var norms: [Normalization] = [.batch, .group(groups: nil), .layer, .instance, .switchable]
 

@@ -17,9 +17,7 @@ struct BenchStepCommand: ParsableCommand {
       """)
 
   @Option(
-    help: ArgumentHelp(
-      "Normalizations, separated by commas: none, batch, group, group:G, switchable, instance, layer. "
-        + "(default: none,batch,group,switchable,instance,layer)", valueName: "names"),
+    help: NormHelp.list(default: "none,batch,group,switchable,instance,layer"),
     transform: CompareCommand.parseNorms)
   var norms: [Normalization] = [.none, .batch, .group(groups: nil), .switchable, .instance, .layer]
 

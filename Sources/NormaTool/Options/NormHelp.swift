@@ -1,0 +1,19 @@
+import ArgumentParser
+import NormaNormalization
+
+/// What the options that take normalizations say about them.
+enum NormHelp {
+  /// For one normalization.
+  static func one(default name: String) -> ArgumentHelp {
+    ArgumentHelp("The normalization: \(names). \(options) (default: \(name))", valueName: "name")
+  }
+
+  /// For a list of them.
+  static func list(default names: String) -> ArgumentHelp {
+    ArgumentHelp(
+      "Normalizations, separated by commas: \(Self.names). \(options) (default: \(names))", valueName: "names")
+  }
+
+  private static var names: String { NormalizationKind.knownNames.joined(separator: ", ") }
+  private static let options = "Options follow after colons, as in group:8; 'norma explain NAME' lists them."
+}
