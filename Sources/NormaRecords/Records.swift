@@ -44,12 +44,15 @@ public struct EpochRecord: Codable, Sendable, Equatable {
 public struct MixRecord: Codable, Sendable, Equatable {
   /// Key of the layer in the network.
   public var layer: String
-  /// Shares of (instance, layer, batch).
+  /// Names of what is mixed, such as instance, layer, batch.
+  public var branches: [String]
+  /// Shares of the branches.
   public var mean: [Double]
   public var variance: [Double]
 
-  public init(layer: String, mean: [Double], variance: [Double]) {
+  public init(layer: String, branches: [String], mean: [Double], variance: [Double]) {
     self.layer = layer
+    self.branches = branches
     self.mean = mean
     self.variance = variance
   }

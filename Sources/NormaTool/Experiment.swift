@@ -125,8 +125,9 @@ struct Experiment {
   private func mixes(_ model: UNet) throws -> [MixRecord] {
     try model.namedModules().compactMap { key, module in
       guard let norm = module as? SwitchableNorm else { return nil }
-      let shares = try norm.shares()
-      return MixRecord(layer: key, mean: shares.mean, variance: shares.variance)
+      let shares = try norm.namedShares()
+      return MixRecord(
+        layer: key, branches: shares.map(\.branch), mean: shares.map(\.mean), variance: shares.map(\.variance))
     }
   }
 

@@ -45,7 +45,11 @@ import Testing
     full.peakProcessBytes = 1 << 33
     full.failure = "the loss became \"nan\"\n"
     full.collapsedToClass = 1
-    full.mixes = [MixRecord(layer: "encoder.0.conv1.norm", mean: [0.25, 0.5, 0.25], variance: [1, 0, 0])]
+    full.mixes = [
+      MixRecord(
+        layer: "encoder.0.conv1.norm", branches: ["instance", "layer", "batch"], mean: [0.25, 0.5, 0.25],
+        variance: [1, 0, 0])
+    ]
     let record = comparison([norm("batch", []), full])
     let text = try ResultsFile.text(record)
     #expect(try ResultsFile.record(fromText: text) == record)
