@@ -19,7 +19,7 @@ let package = Package(
       name: "Norma",
       targets: [
         "NormaTensor", "NormaNN", "NormaNormalization", "NormaModels", "NormaFormats", "NormaData", "NormaMetrics",
-        "NormaRecords", "NormaTraining", "NormaReport",
+        "NormaStatistics", "NormaRecords", "NormaTraining", "NormaReport",
       ]),
   ],
   dependencies: [
@@ -58,6 +58,7 @@ let package = Package(
     .target(name: "NormaFormats", dependencies: ["CTIFF", "CPNG"]),
     .target(name: "NormaData", dependencies: ["NormaFormats"]),
     .target(name: "NormaMetrics"),
+    .target(name: "NormaStatistics"),
     .target(name: "NormaRecords"),
     .target(name: "NormaReport", dependencies: ["NormaRecords", "NormaFormats"]),
 
@@ -82,6 +83,7 @@ let package = Package(
     .testTarget(
       name: "NormaTrainingTests", dependencies: ["NormaTraining", "NormaModels", "NormaData", "TestSupport"]),
     .testTarget(name: "NormaMetricsTests", dependencies: ["NormaMetrics"]),
+    .testTarget(name: "NormaStatisticsTests", dependencies: ["NormaStatistics"]),
     .testTarget(name: "NormaReportTests", dependencies: ["NormaReport", "NormaRecords", "NormaFormats"]),
   ],
   swiftLanguageModes: [.v6],
