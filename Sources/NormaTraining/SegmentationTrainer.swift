@@ -19,6 +19,8 @@ public struct TrainingOptions: Sendable {
   public var device = Device.cpu
   /// Computes what the backward pass can have again cheaply instead of keeping it: less memory, a little more time.
   public var recomputes = false
+  /// Keeps a copy of the network's state after its best epoch, for ``SegmentationTrainer/restoreBest()``.
+  public var keepsBest = false
 
   public init(loader: BatchLoader.Configuration) { self.loader = loader }
 }
@@ -52,6 +54,10 @@ public final class SegmentationTrainer {
   public private(set) var history: [EpochRecord] = []
   /// The validation after the last epoch, with probabilities; nil before its end.
   public private(set) var finalEvaluation: Evaluation?
+  /// The epoch with the lowest validation loss so far, from 1.
+  public private(set) var bestEpoch: Int?
+  /// The network's state after ``bestEpoch``.
+  private var bestState: [Tensor] = []
 
   /// - Throws: `DataError` or ``TrainingError`` when the options do not fit the data or each other.
   public init(
@@ -133,7 +139,19 @@ public final class SegmentationTrainer {
         )
       }
       if epoch == options.epochs { finalEvaluation = evaluation }
+      if history.allSatisfy({ $0.epoch == epoch || $0.validationLoss > evaluation.loss }) {
+        bestEpoch = epoch
+        if options.keepsBest { bestState = try state.map { try $0.detached().cloned() } }
+      }
     }
+  }
+
+  private var state: [Tensor] { model.stateDictionary().map(\.value) }
+
+  /// Gives the network the state that it had after ``bestEpoch``, if that was kept.
+  public func restoreBest() throws {
+    guard bestEpoch != nil, options.keepsBest else { return }
+    try withoutGradients { for (tensor, best) in zip(state, bestState) { try tensor.copy(from: best) } }
   }
 
   private struct EpochSummary {
@@ -241,7 +259,9 @@ public final class SegmentationTrainer {
 
   /// Scores the network in evaluation mode on whole validation slices, mirrored at the border up to a size
   /// that it takes.
-  public func evaluate(keepingProbabilities: Bool = true) throws -> Evaluation {
+  /// - Parameter slices: other slices than the validation's.
+  public func evaluate(on slices: SegmentationDataset? = nil, keepingProbabilities: Bool = true) throws -> Evaluation {
+    let validation = slices ?? validation
     let wasTraining = model.isTraining
     model.evaluate()
     defer { model.train(wasTraining) }

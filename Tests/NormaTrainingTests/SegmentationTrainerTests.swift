@@ -293,6 +293,28 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
     #expect(abs(evaluation.loss - loss / Double(labelled.count)) < 1e-4)
   }
 
+  @Test func theBestEpochComesBack() throws {
+    let data = try data(width: 64, height: 64, slices: 5, validation: 2)
+    var options = options(crop: 32, batch: 2, samples: 12, epochs: 6)
+    options.keepsBest = true
+    let model = try model(.batch, width: 2)
+    let trainer = try trainer(model, data, options)
+    // Spoils the last epoch.
+    try trainer.run(onEpoch: {
+      guard $0.epoch == 5 else { return }
+      try withoutGradients { try model.head.conv2.weight.value.fill(3) }
+    })
+    let losses = trainer.history.map(\.validationLoss)
+    let best = try #require(losses.min())
+    #expect(trainer.bestEpoch == losses.firstIndex(of: best)! + 1)
+    #expect(best < losses[5], "the last epoch is not the best")
+    #expect(abs(try trainer.evaluate().loss - losses[5]) < 1e-6)
+    try trainer.restoreBest()
+    #expect(abs(try trainer.evaluate().loss - best) < 1e-6)
+    let others = try trainer.evaluate(on: data.training)
+    #expect(others.predictions.count == 3)
+  }
+
   // MARK: - All together
 
   /// Membranes are 22.5 % of the stack, so that calling everything cell scores about 0.775 on average.
