@@ -132,6 +132,10 @@ public final class SegmentationTrainer {
         learningRate: optimizer.learningRate, seconds: summary.seconds, validationSeconds: validationSeconds,
         dataWaitSeconds: summary.dataWaitSeconds)
       history.append(record)
+      if history.allSatisfy({ $0.epoch == epoch || $0.validationLoss > evaluation.loss }) {
+        bestEpoch = epoch
+        if options.keepsBest { bestState = try state.map { try $0.detached().cloned() } }
+      }
       try onEpoch(record)
       guard evaluation.loss.isFinite else {
         throw TrainingError(
@@ -139,10 +143,6 @@ public final class SegmentationTrainer {
         )
       }
       if epoch == options.epochs { finalEvaluation = evaluation }
-      if history.allSatisfy({ $0.epoch == epoch || $0.validationLoss > evaluation.loss }) {
-        bestEpoch = epoch
-        if options.keepsBest { bestState = try state.map { try $0.detached().cloned() } }
-      }
     }
   }
 
