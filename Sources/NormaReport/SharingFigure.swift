@@ -61,7 +61,8 @@ public enum SharingFigure {
     let (column, columns, block) = (212.0, 4, (width: 150.0, height: 148.0))
     var body = text(28, 46, "Which values share statistics", size: 24, weight: "bold")
     body += text(
-      28, 72, "The activation [N, C, H, W] as a block: samples in depth, channels across, positions (H, W) down.", size: 14,
+      28, 72, "The activation [N, C, H, W] as a block: samples in depth, channels across, positions (H, W) down.",
+      size: 14,
       fill: quiet)
     body += legend(x: 28, y: 98, showsOthers: true)
     var (place, y) = (0, 124.0)
@@ -85,7 +86,8 @@ public enum SharingFigure {
         let shift = (column - 16 - drawn.totalWidth) / 2
         body += drawn.drawing(x: left + shift, y: y + 58 + (block.height - drawn.totalHeight) / 2)
         let label = count > 1 ? "\(panel.title): \(panel.axes)" : "over \(panel.axes)"
-        body += text(left + (column - 16) / 2, y + rowHeight - 28, label, size: 13, anchor: "middle", length: column - 30)
+        body += text(
+          left + (column - 16) / 2, y + rowHeight - 28, label, size: 13, anchor: "middle", length: column - 30)
       }
       place += count
     }
@@ -102,7 +104,8 @@ public enum SharingFigure {
       "\(member.name): " + member.panels.map { "over \($0.axes)" }.joined(separator: "; ")
     }
     return document(
-      width: 28 + Double(columns) * column + 12, height: y + rowHeight + 8, title: "Normalizations: which values share statistics",
+      width: 28 + Double(columns) * column + 12, height: y + rowHeight + 8,
+      title: "Normalizations: which values share statistics",
       description: list.joined(separator: ". "), body)
   }
 
@@ -192,7 +195,8 @@ public enum SharingFigure {
         let set = panel.set(of: cell)
         let fill = set.flatMap { colours[$0] } ?? blank
         let list = points.map { "\(n($0.0)),\(n($0.1))" }.joined(separator: " ")
-        var out = "<polygon points=\"\(list)\" fill=\"\(fill)\" stroke=\"\(SharingFigure.outline(fill))\" stroke-width=\"0.8\" stroke-linejoin=\"round\"/>\n"
+        var out =
+          "<polygon points=\"\(list)\" fill=\"\(fill)\" stroke=\"\(SharingFigure.outline(fill))\" stroke-width=\"0.8\" stroke-linejoin=\"round\"/>\n"
         // The sides lie in shadow.
         if shade > 0 { out += "<polygon points=\"\(list)\" fill=\"#000000\" fill-opacity=\"\(n(shade))\"/>\n" }
         return out
@@ -206,7 +210,8 @@ public enum SharingFigure {
       for s in (0..<samples).reversed() {
         for c in 0..<channels {
           out += face(
-            [corner(c, 0, s), corner(c + 1, 0, s), corner(c + 1, 0, s + 1), corner(c, 0, s + 1)], cell(s, c, 0), shade: 0.05)
+            [corner(c, 0, s), corner(c + 1, 0, s), corner(c + 1, 0, s + 1), corner(c, 0, s + 1)], cell(s, c, 0),
+            shade: 0.05)
         }
         for p in 0..<positions {
           out += face(
@@ -219,7 +224,8 @@ public enum SharingFigure {
       for c in 0..<channels {
         for p in 0..<positions {
           out += face(
-            [corner(c, p, 0), corner(c + 1, p, 0), corner(c + 1, p + 1, 0), corner(c, p + 1, 0)], cell(0, c, p), shade: 0)
+            [corner(c, p, 0), corner(c + 1, p, 0), corner(c + 1, p + 1, 0), corner(c, p + 1, 0)], cell(0, c, p),
+            shade: 0)
         }
       }
       if showsLabels {

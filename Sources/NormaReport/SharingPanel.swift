@@ -102,14 +102,16 @@ public enum SharingText {
 
   /// One letter per set, `█` for the one that stands out and `·` for what is in none.
   public static func drawing(of panel: SharingPanel, colours: Bool) -> String {
-    let order = Dictionary(uniqueKeysWithValues: panel.drawnSets.filter { $0 != panel.highlighted }.enumerated().map { ($1, $0) })
+    let order = Dictionary(
+      uniqueKeysWithValues: panel.drawnSets.filter { $0 != panel.highlighted }.enumerated().map { ($1, $0) })
     func glyph(_ set: Int?) -> String {
       guard let set else { return "·" }
       let rank = order[set] ?? 0
       let isHighlighted = set == panel.highlighted
       let letter = isHighlighted ? "█" : String(letters[rank % letters.count])
       guard colours else { return letter }
-      return isHighlighted ? "\u{1B}[1;38;5;33m█\u{1B}[0m" : "\u{1B}[30;48;5;\(tints[rank % tints.count])m\(letter)\u{1B}[0m"
+      return isHighlighted
+        ? "\u{1B}[1;38;5;33m█\u{1B}[0m" : "\u{1B}[30;48;5;\(tints[rank % tints.count])m\(letter)\u{1B}[0m"
     }
     let margin = "n=\(panel.drawnSamples)".count + 2
     let page = 2 * panel.drawnWidth - 1
@@ -125,7 +127,9 @@ public enum SharingText {
     for n in 0..<panel.drawnSamples {
       for y in 0..<panel.drawnHeight {
         let pages = (0..<panel.drawnChannels).map { c in
-          let row = (0..<panel.drawnWidth).map { glyph(panel.set(of: .init(sample: n, channel: c, line: y, column: $0))) }
+          let row = (0..<panel.drawnWidth).map {
+            glyph(panel.set(of: .init(sample: n, channel: c, line: y, column: $0)))
+          }
           return row.joined(separator: " ") + String(repeating: " ", count: max(0, "c=".count - page))
         }
         // A page narrower than its number is filled up to it.

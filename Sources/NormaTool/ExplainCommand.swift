@@ -14,7 +14,8 @@ import NormaTensor
 
 struct ExplainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "explain", abstract: "Draw which values share statistics under a normalization, and tell what it costs.",
+    commandName: "explain",
+    abstract: "Draw which values share statistics under a normalization, and tell what it costs.",
     discussion: """
       An activation [N, C, H, W] is a shelf of N books with C pages each, and H lines of W characters on a page. Values \
       with the same letter or colour share one statistic; one such set is drawn full.
@@ -95,7 +96,8 @@ struct ExplainCommand: ParsableCommand {
       let panels = item.compactPanels.map { panel in
         "\(panel.title): over \(panel.axes)\n" + indented(SharingText.drawing(of: panel, colours: colours), 4)
       }
-      return "\(item.normalization.name): \(item.kind.summary)\n" + panels.map { indented($0, 2) }.joined(separator: "\n")
+      return "\(item.normalization.name): \(item.kind.summary)\n"
+        + panels.map { indented($0, 2) }.joined(separator: "\n")
     }
     let rows = items.map { [$0.normalization.name, $0.counts, grouped($0.parameters), $0.passes.short] }
     return """
@@ -203,9 +205,12 @@ struct NormExplanation {
 
   private func panel(_ scope: Scope, height: Int, width: Int) -> SharingPanel {
     let (samples, channels) = (shape.extents[0], shape.channels)
-    let sentence = "\(words(scope)): \(plural(counts(scope).statistics, "statistic")) over "
+    let sentence =
+      "\(words(scope)): \(plural(counts(scope).statistics, "statistic")) over "
       + "\(plural(counts(scope).values, "value")) each."
-    func make(_ title: String, _ axes: String, _ sets: [Int?], position: Bool = false, one: Bool = false) -> SharingPanel {
+    func make(_ title: String, _ axes: String, _ sets: [Int?], position: Bool = false, one: Bool = false)
+      -> SharingPanel
+    {
       SharingPanel(
         title: title, axes: axes, caption: sentence, samples: samples, channels: channels, height: height, width: width,
         sets: sets, isPerPosition: position, showsOneSet: one)
@@ -248,11 +253,14 @@ struct NormExplanation {
       case .layer: return taken + "all pages of one book"
       case .group(let groups):
         let pages = shape.channels / groups
-        return taken + (pages == 1 ? "every page by itself, since there are as many groups as channels (group:G makes fewer)"
-          : "\(pages) neighbouring pages of one book")
+        return taken
+          + (pages == 1
+            ? "every page by itself, since there are as many groups as channels (group:G makes fewer)"
+            : "\(pages) neighbouring pages of one book")
       }
     case .vector: return "Length of the characters at one place on all pages of one book"
-    case .window(let size): return "Energy of the characters at one place on \(size) neighbouring pages of one book, at most"
+    case .window(let size):
+      return "Energy of the characters at one place on \(size) neighbouring pages of one book, at most"
     }
   }
 
@@ -317,7 +325,8 @@ struct NormExplanation {
   }
 
   private static func size(_ bytes: Int) -> String {
-    bytes < 1024 ? "\(bytes) bytes" : bytes < 1 << 20 ? "\(fixed(Double(bytes) / 1024, 0)) KiB" : NormaReport.bytes(bytes)
+    bytes < 1024
+      ? "\(bytes) bytes" : bytes < 1 << 20 ? "\(fixed(Double(bytes) / 1024, 0)) KiB" : NormaReport.bytes(bytes)
   }
 
   /// Bytes of a core's second-level cache.
@@ -340,7 +349,8 @@ struct NormExplanation {
     func entry(_ name: String, _ text: String) -> String {
       let lines = wrapped(text, 78)
       return lines.enumerated().map { index, line in
-        (index == 0 ? name + String(repeating: " ", count: max(1, 14 - name.count)) : String(repeating: " ", count: 14)) + line
+        (index == 0 ? name + String(repeating: " ", count: max(1, 14 - name.count)) : String(repeating: " ", count: 14))
+          + line
       }.joined(separator: "\n")
     }
     let bytesOfInput = shape.count * 4

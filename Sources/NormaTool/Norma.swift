@@ -11,6 +11,6 @@ struct Norma: ParsableCommand {
     version: version,
     subcommands: [
       CompareCommand.self, TrainCommand.self, DescribeCommand.self, ExplainCommand.self,
-      BenchCommand.self, InfoCommand.self,
+      AdviseCommand.self, BenchCommand.self, InfoCommand.self,
     ])
 }
