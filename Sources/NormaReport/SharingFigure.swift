@@ -19,7 +19,7 @@ public enum SharingFigure {
     var body = ""
     var y = 46.0
     body += text(24, y, member.title, size: 24, weight: "bold")
-    for line in wrapped(member.summary, 84) {
+    for line in wrapped(member.summary, 90) {
       y += 24
       body += text(24, y, line, size: 15, fill: quiet)
     }
@@ -31,7 +31,7 @@ public enum SharingFigure {
       body += "<line x1=\"24\" y1=\"\(n(y))\" x2=\"836\" y2=\"\(n(y))\" stroke=\"#d5d9de\"/>\n"
       y += 28
       body += text(24, y, "\(panel.title): over \(panel.axes)", size: 17, weight: "bold")
-      for line in wrapped(panel.caption, 92) {
+      for line in wrapped(panel.caption, 98) {
         y += 21
         body += text(24, y, line, size: 14, fill: quiet)
       }

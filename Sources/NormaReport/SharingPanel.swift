@@ -118,25 +118,19 @@ public enum SharingText {
     func padded(_ text: String, _ width: Int) -> String {
       text + String(repeating: " ", count: max(0, width - text.count))
     }
-    // Channel numbers stand apart from one another, also over narrow pages.
-    let between = max(2, "c=\(panel.drawnChannels)".count + 1 - page)
-    let gap = String(repeating: " ", count: between)
-    let header =
-      padded("", margin) + (1...panel.drawnChannels).map { padded("c=\($0)", page) }.joined(separator: gap)
-    var lines = [header]
+    // A page narrower than its number is filled up to it.
+    func column(_ c: Int) -> Int { max(page, "c=\(c + 1)".count) }
+    let channels = 0..<panel.drawnChannels
+    var lines = [padded("", margin) + channels.map { padded("c=\($0 + 1)", column($0)) }.joined(separator: "  ")]
     for n in 0..<panel.drawnSamples {
       for y in 0..<panel.drawnHeight {
-        let pages = (0..<panel.drawnChannels).map { c in
+        let pages = channels.map { c in
           let row = (0..<panel.drawnWidth).map {
             glyph(panel.set(of: .init(sample: n, channel: c, line: y, column: $0)))
           }
-          return row.joined(separator: " ") + String(repeating: " ", count: max(0, "c=".count - page))
+          return row.joined(separator: " ") + String(repeating: " ", count: column(c) - page)
         }
-        // A page narrower than its number is filled up to it.
-        let filled = pages.enumerated().map { c, text in
-          text + String(repeating: " ", count: max(0, "c=\(c + 1)".count - max(page, 2)))
-        }
-        lines.append(padded(y == 0 ? "n=\(n + 1)" : "", margin) + filled.joined(separator: gap))
+        lines.append(padded(y == 0 ? "n=\(n + 1)" : "", margin) + pages.joined(separator: "  "))
       }
       if panel.drawnHeight > 1, n + 1 < panel.drawnSamples { lines.append("") }
     }

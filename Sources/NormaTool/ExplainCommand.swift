@@ -205,9 +205,10 @@ struct NormExplanation {
 
   private func panel(_ scope: Scope, height: Int, width: Int) -> SharingPanel {
     let (samples, channels) = (shape.extents[0], shape.channels)
+    let counts = counts(scope)
     let sentence =
-      "\(words(scope)): \(plural(counts(scope).statistics, "statistic")) over "
-      + "\(plural(counts(scope).values, "value")) each."
+      "\(words(scope)): \(plural(counts.statistics, "statistic")) over "
+      + (counts.isEven ? "\(plural(counts.values, "value")) each." : "at most \(plural(counts.values, "value")).")
     func make(_ title: String, _ axes: String, _ sets: [Int?], position: Bool = false, one: Bool = false)
       -> SharingPanel
     {
@@ -260,21 +261,21 @@ struct NormExplanation {
       }
     case .vector: return "Length of the characters at one place on all pages of one book"
     case .window(let size):
-      return "Energy of the characters at one place on \(size) neighbouring pages of one book, at most"
+      return "Energy of the characters at one place on \(size) neighbouring pages of one book"
     }
   }
 
   /// How many statistics there are, and over how many values the largest is taken.
-  private func counts(_ scope: Scope) -> (statistics: Int, values: Int) {
+  private func counts(_ scope: Scope) -> (statistics: Int, values: Int, isEven: Bool) {
     let (samples, channels) = (shape.extents[0], shape.channels)
     let positions = shape.extents[2] * shape.extents[3]
     switch scope {
     case .pooled(let partition, _):
       let sets = partition.sets(samples: samples, channels: channels)
       let sizes = Dictionary(sets.map { ($0, 1) }, uniquingKeysWith: +)
-      return (sizes.count, (sizes.values.max() ?? 0) * positions)
-    case .vector: return (samples * positions, channels)
-    case .window(let size): return (samples * channels * positions, min(size, channels))
+      return (sizes.count, (sizes.values.max() ?? 0) * positions, Set(sizes.values).count == 1)
+    case .vector: return (samples * positions, channels, true)
+    case .window(let size): return (samples * channels * positions, min(size, channels), min(size, channels) == 1)
     }
   }
 
@@ -310,13 +311,13 @@ struct NormExplanation {
     let reason =
       switch (forward, backward) {
       case (true, true):
-        "\(sizes), which stay in a core's cache of \(size(cache)) between the statistics and their use: x is read once, backward "
+        "\(sizes), which stay in a core's cache (taken as \(size(cache))) between the statistics and their use: x is read once, backward "
           + "x and the gradient once."
       case (true, false):
-        "\(sizes): x alone stays in a core's cache of \(size(cache)) and is read once, x and the gradient together do not."
+        "\(sizes): x alone stays in a core's cache (taken as \(size(cache))) and is read once, x and the gradient together do not."
       case (false, _):
         enough
-          ? "\(sizes), more than a core's cache of \(size(cache)) keeps: x is read for the statistics and again to apply them, and "
+          ? "\(sizes), more than a core's cache (taken as \(size(cache))) keeps: x is read for the statistics and again to apply them, and "
             + "backward so are x and the gradient."
           : "Only \(plural(parts, "such set")) for \(plural(Runtime.threads, "thread")), too few to give each thread "
             + "its own: x is read for the statistics and again to apply them, and backward so are x and the gradient."
