@@ -1,8 +1,9 @@
 # make demo   sets up and trains a small U-Net under batch, group and switchable normalization
 # make test   sets up and runs the tests
 # make example   sets up and trains the network of Examples under several norms
+# make docs   sets up and builds the documentation into .build/docs
 # make bench-peers   sets up and measures Norma beside other libraries (Benchmarks/README.md)
-.PHONY: setup demo test example bench-peers format lint
+.PHONY: setup demo test example docs bench-peers format lint
 
 setup:
 	@Scripts/setup
@@ -19,6 +20,9 @@ test: setup
 EXAMPLE_NORMS ?=
 example: setup
 	swift run -c release --package-path Examples OwnNetwork $(EXAMPLE_NORMS)
+
+docs: setup
+	@Scripts/docs
 
 # KERAS=1 and JAX=1 measure those too; BENCH_OPTIONS go to Benchmarks/peers/run.py.
 BENCH_OPTIONS ?=
