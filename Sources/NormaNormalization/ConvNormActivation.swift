@@ -50,7 +50,7 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
 
 extension Module {
   /// Prepares all ``ConvNormActivation`` blocks of the network for evaluation without gradients: batch normalization is
-  /// folded into the convolution before it. Call it after ``evaluate()``, and again once the parameters have changed; a
+  /// folded into the convolution before it. Call it after `evaluate()`, and again once the parameters have changed; a
   /// block whose parameters have changed computes as if it had not been called.
   public func foldNormalization() throws {
     for (_, module) in namedModules() { try (module as? ConvNormActivation)?.fold() }

@@ -14,7 +14,7 @@ extension Module {
   /// batch to frozen, and so on. Modes, types and devices stay. What a network computes changes, of course, but for
   /// ``NormalizationConversion/frozen`` in evaluation.
   ///
-  /// Norms are found in every ``LayerContainer``, such as ``Sequential`` and ``ConvNormActivation``.
+  /// Norms are found in every `LayerContainer`, such as `Sequential` and ``ConvNormActivation``.
   /// - Returns: the keys of the norms that were swapped.
   /// - Throws: ``NormalizationError`` that names a norm which the network holds outside of a container, or that a norm cannot
   ///   take the place of; then nothing was swapped.

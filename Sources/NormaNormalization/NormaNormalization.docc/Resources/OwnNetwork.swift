@@ -1,0 +1,1 @@
+../../../../Examples/Sources/OwnNetwork/OwnNetwork.swift
