@@ -3,6 +3,7 @@ import PackageDescription
 
 let package = Package(
   name: "NormaBenchmarks",
+  platforms: [.macOS(.v15)],
   dependencies: [.package(name: "Norma", path: "..")],
   targets: [
     .executableTarget(

@@ -24,6 +24,11 @@ public protocol ActivatingLayer: Layer {
 }
 
 extension Layer {
+  /// This layer and an activation after it, seen by observers.
+  public func callAsFunction(_ input: Tensor, then activation: Activation) throws -> Tensor {
+    try observed(input) { try forward(input, then: activation) }
+  }
+
   /// This layer and an activation after it, in one where the layer can.
   public func forward(_ input: Tensor, then activation: Activation) throws -> Tensor {
     if let layer = self as? any ActivatingLayer { return try layer.forward(input, activation: activation) }
@@ -35,7 +40,15 @@ extension Layer {
 public protocol ProgressFollowing: Module {
   /// Called before every step.
   /// - Parameter progress: the share of the training that is done, from 0 to 1.
-  func follow(progress: Double) throws
+  func followProgress(_ progress: Double) throws
+}
+
+extension Module {
+  /// Tells every ``ProgressFollowing`` module of the tree how much of a training is done; call it before every step of a
+  /// training loop of your own.
+  public final func follow(progress: Double) throws {
+    for case (_, let module as any ProgressFollowing) in namedModules() { try module.followProgress(progress) }
+  }
 }
 
 /// A module whose layers can be exchanged for others.

@@ -73,11 +73,9 @@ public final class BatchNorm: NormalizationLayer {
 
   /// - Throws: ``NormalizationError`` for options that contradict each other.
   public init(channels: Int, _ options: Options) throws {
+    try NormalizationError.check(channels: channels, epsilon: options.epsilon, momentum: options.momentum)
     if let size = options.ghostBatchSize, size < 1 {
       throw NormalizationError("ghost batches need at least one sample each, got \(size)")
-    }
-    if let momentum = options.momentum, !(0...1).contains(momentum) {
-      throw NormalizationError("momentum is the share of the new batch, from 0 to 1, got \(momentum)")
     }
     if let schedule = options.renormalization {
       guard options.tracksRunningStatistics, options.ghostBatchSize == nil else {

@@ -28,7 +28,7 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
     }
     let convolved = try conv(input, upsampledBy: upsampling)
     guard let norm else { return try activation.consuming(convolved) }
-    return try norm.observed(convolved) { try norm.forward(convolved, then: activation) }
+    return try norm(convolved, then: activation)
   }
 
   /// Prepares evaluation without gradients: a batch normalization becomes part of the convolution's weights, and these are

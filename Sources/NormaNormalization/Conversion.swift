@@ -12,7 +12,7 @@ public enum NormalizationConversion: Sendable {
 extension Module {
   /// Swaps every norm of the network for another, keeping γ and β: batch to group before fine-tuning with small batches,
   /// batch to frozen, and so on. Modes, types and devices stay. What a network computes changes, of course, but for
-  /// ``NormalizationConversion/frozen`` in evaluation.
+  /// ``NormalizationConversion/frozen`` in evaluation. Optimizers made before hold the old norms' parameters: make them anew.
   ///
   /// Norms are found in every `LayerContainer`, such as `Sequential` and ``ConvNormActivation``.
   /// - Returns: the keys of the norms that were swapped.
@@ -98,7 +98,7 @@ extension NormalizationLayer {
     try takeAffine(of: other)
     guard let own = runningStatistics, let given = other.runningStatistics else { return }
     for (own, given) in [(own.mean, given.mean), (own.variance, given.variance)] {
-      try own.value.copy(from: given.value)
+      if let own, let given { try own.value.copy(from: given.value) }
     }
     if let own = own.count, let given = given.count { try own.value.copy(from: given.value) }
   }

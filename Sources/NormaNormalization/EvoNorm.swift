@@ -11,7 +11,7 @@ import NormaTensor
 /// `bias` β, `v` [C].
 ///
 /// Liu et al. 2020, "Evolving Normalization-Activation Layers", table 1.
-public final class EvoNorm: Module, ActivatingLayer {
+public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
   public enum Form: Sendable, Hashable {
     /// Sample-based; nil groups means min(32, C) of them, as the paper's 32.
     case s0(groups: Int?)
@@ -26,12 +26,13 @@ public final class EvoNorm: Module, ActivatingLayer {
   public let bias: Parameter
   public let v: Parameter
   public let runningVar: Buffer?
+  var estimation: StatisticsEstimate?
 
   /// - Throws: ``NormalizationError`` when the groups do not divide the channels.
   public init(channels: Int, form: Form, epsilon: Double = 1e-5) throws {
-    guard channels > 0, epsilon > 0 else {
-      throw NormalizationError("EvoNorm needs channels and epsilon above 0, got \(channels) and \(epsilon)")
-    }
+    var share: Double?
+    if case .b0(let momentum) = form { share = momentum }
+    try NormalizationError.check(channels: channels, epsilon: epsilon, momentum: share)
     if case .s0(let groups?) = form { try Partition.checkGroups(groups, channels: channels) }
     self.channels = channels
     self.form = form
@@ -60,12 +61,18 @@ public final class EvoNorm: Module, ActivatingLayer {
     case .s0(let groups):
       let partition = Partition.group(groups ?? Partition.defaultGroups(channels: channels))
       normalized = try input * scaled.sigmoid() / deviation(input.pooledMoments([partition])[0].variance)
-    case .b0(let momentum):
+    case .b0:
       let moments = try input.pooledMoments(isTraining ? [.instance, .batch] : [.instance])
       let batch: Tensor
       if isTraining {
         batch = moments[1].variance
-        try update(batch, momentum: momentum, count: input.count / channels)
+        if let running = runningStatistics {
+          let found = (
+            mean: try moments[1].mean.selected(0).array(of: Double.self),
+            variance: try batch.selected(0).array(of: Double.self)
+          )
+          try track(found, running, valuesPerChannel: input.count / channels)
+        }
       } else {
         batch = try runningVar!.value.reshaped([1, channels])
       }
@@ -74,12 +81,9 @@ public final class EvoNorm: Module, ActivatingLayer {
     return try normalized * weight.value.perChannel(of: input) + bias.value.perChannel(of: input)
   }
 
-  private func update(_ variance: Tensor, momentum: Double, count: Int) throws {
-    guard let running = runningVar?.value else { return }
-    try withoutGradients {
-      let correction = count > 1 ? Double(count) / Double(count - 1) : 1
-      try running.lerp(to: (variance.selected(0) * correction).to(dtype: running.dtype), share: momentum)
-    }
+  var runningStatistics: RunningStatistics? {
+    guard case .b0(let momentum) = form, let runningVar else { return nil }
+    return RunningStatistics(mean: nil, variance: runningVar, momentum: momentum, unbiased: true)
   }
 }
 
@@ -88,7 +92,7 @@ extension NormalizationKind {
     name: "evo-s0", title: "EvoNorm S0",
     summary: "A normalization and activation in one, found by search; statistics of groups of channels of one sample.",
     options: [
-      .init(form: "groups=G", help: "number of groups (default: at most 32, dividing the channels)"),
+      .init(form: "G", help: "number of groups (default: at most 32, dividing the channels)"),
       .init(form: "epsilon=E", help: "added to the variance (default: 1e-5)"),
     ],
     formula: "y = γ x sigmoid(v x) / √(σ²_ng + ε) + β", statistics: [.init(.group(2), "variance")], parameters: "3C",
@@ -97,7 +101,7 @@ extension NormalizationKind {
     weakness: "slower: several operations where others have one", source: "Liu et al. 2020"
   ) { words in
     let epsilon = try words.epsilon() ?? 1e-5
-    let groups: Int? = try words.value("groups", "a whole number above 0") { $0 > 0 }
+    let groups = try words.groups()
     return { try EvoNorm(channels: $0, form: .s0(groups: groups), epsilon: epsilon) }
   }
 

@@ -55,30 +55,29 @@ extension NormalizationKind {
     name: "group", title: "Group normalization",
     summary: "Groups of neighbouring channels of every sample over their positions.",
     options: [
-      .init(form: "G", help: "number of groups (default: at most 32, dividing the channels)"),
+      .init(
+        form: "G",
+        help:
+          "number of groups (default: at most 32, dividing the channels; with 32 or fewer channels each is its own group)"
+      ),
       .init(form: "size=CHANNELS", help: "channels per group instead"),
       .init(form: "epsilon=E", help: "added to the variance (default: 1e-5)"),
     ],
     formula: "y = γ (x − μ_ng) / √(σ²_ng + ε) + β", statistics: [.init(.group(2))], parameters: "2C",
     parameterCount: { 2 * $0 },
     useWhen: "batches are small (1–8 samples), as in segmentation and detection",
-    weakness: "one more number to choose; a little behind batch normalization where batches are large",
+    weakness:
+      "one more number to choose, and with one channel per group it is instance normalization; a little behind batch normalization where batches are large",
     source: "Wu & He 2018"
   ) { words in
     let epsilon = try words.epsilon() ?? 1e-5
     let size: Int? = try words.value("size", "a whole number above 0, the channels of a group") { $0 > 0 }
-    var groups: Int?
-    if let word = words.word() {
-      guard let number = Int(word), number > 0, size == nil else {
-        throw words.error("the number of groups must be a whole number above 0, as in group:8")
-      }
-      groups = number
-    }
-    let chosen = groups
+    let groups = try words.groups()
+    if groups != nil, size != nil { throw words.error("give the number of groups or their size, not both") }
     return { channels in
       if let size { return try GroupNorm(groupSize: size, channels: channels, epsilon: epsilon) }
       return try GroupNorm(
-        groups: chosen ?? Partition.defaultGroups(channels: channels), channels: channels, epsilon: epsilon)
+        groups: groups ?? Partition.defaultGroups(channels: channels), channels: channels, epsilon: epsilon)
     }
   }
 }

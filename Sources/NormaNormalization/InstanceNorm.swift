@@ -22,6 +22,7 @@ public final class InstanceNorm: NormalizationLayer {
     channels: Int, epsilon: Double = 1e-5, affine: Bool = false, tracksRunningStatistics: Bool = false,
     momentum: Double? = 0.1
   ) throws {
+    try NormalizationError.check(channels: channels, epsilon: epsilon, momentum: momentum)
     runningMean = tracksRunningStatistics ? Buffer(try Tensor.zeros([channels])) : nil
     runningVar = tracksRunningStatistics ? Buffer(try Tensor.ones([channels])) : nil
     numBatchesTracked = tracksRunningStatistics ? Buffer(try Tensor.zeros([], dtype: .int64)) : nil
@@ -55,10 +56,9 @@ public final class ConditionalInstanceNorm: Module {
   public let epsilon: Double
 
   public init(styles: Int, channels: Int, epsilon: Double = 1e-5) throws {
-    guard styles > 0, channels > 0, epsilon > 0 else {
-      throw NormalizationError(
-        "conditional instance normalization needs styles, channels and epsilon above 0, got \(styles), \(channels) and "
-          + "\(epsilon)")
+    try NormalizationError.check(channels: channels, epsilon: epsilon)
+    guard styles > 0 else {
+      throw NormalizationError("conditional instance normalization needs at least one style, got \(styles)")
     }
     scales = try Parameter(Tensor.ones([styles, channels]))
     shifts = try Parameter(Tensor.zeros([styles, channels]))
@@ -117,7 +117,12 @@ extension Tensor {
 
   /// Instance normalization with γ and β [N, C].
   fileprivate func normalizedPlanes(weight: Tensor, bias: Tensor, epsilon: Double) throws -> Tensor {
-    try MomentNormalization(branches: [.pooled(.instance)], weight: weight, bias: bias, epsilon: epsilon)(self).output
+    guard shape.dropFirst(2).reduce(1, *) > 1 else {
+      throw NormalizationError(
+        "instance normalization of \(shape) would take every statistic over one value, and leave nothing of the input")
+    }
+    return try MomentNormalization(branches: [.pooled(.instance)], weight: weight, bias: bias, epsilon: epsilon)(self)
+      .output
   }
 }
 
@@ -138,10 +143,11 @@ extension NormalizationKind {
     source: "Ulyanov et al. 2016"
   ) { words in
     let (affine, tracks) = (!words.flag("plain"), words.flag("tracked"))
-    let (momentum, epsilon) = (try words.momentum() ?? 0.1, try words.epsilon() ?? 1e-5)
+    let (momentum, epsilon) = (try words.momentum(), try words.epsilon() ?? 1e-5)
+    if momentum != nil, !tracks { throw words.error("momentum is for running statistics; add tracked") }
     return {
       try InstanceNorm(
-        channels: $0, epsilon: epsilon, affine: affine, tracksRunningStatistics: tracks, momentum: momentum)
+        channels: $0, epsilon: epsilon, affine: affine, tracksRunningStatistics: tracks, momentum: momentum ?? 0.1)
     }
   }
 }

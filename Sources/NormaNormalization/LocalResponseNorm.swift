@@ -16,7 +16,11 @@ public final class LocalResponseNorm: Module, Layer {
   public let k: Double
 
   public init(size: Int = 5, alpha: Double = 1e-4, beta: Double = 0.75, k: Double = 1) throws {
-    guard size > 0 else { throw NormalizationError("local response normalization needs a size above 0, got \(size)") }
+    guard size > 0, [alpha, beta, k].allSatisfy({ $0 >= 0 && $0.isFinite }) else {
+      throw NormalizationError(
+        "local response normalization needs a size above 0 and α, β and k of at least 0, got \(size), \(alpha), \(beta) and "
+          + "\(k)")
+    }
     self.size = size
     self.alpha = alpha
     self.beta = beta

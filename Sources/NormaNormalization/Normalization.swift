@@ -8,9 +8,26 @@ public struct Normalization: Sendable, Hashable {
   /// The name with its options, as ``init(parsing:)`` takes it.
   public let name: String
 
-  private init(_ name: String) {
+  /// What makes the layers of a ``custom(_:_:)`` one.
+  private let make: NormalizationKind.Make?
+
+  private init(_ name: String, make: NormalizationKind.Make? = nil) {
     self.name = name
+    self.make = make
     kind = String(name.prefix { $0 != ":" })
+  }
+
+  public static func == (a: Normalization, b: Normalization) -> Bool { a.name == b.name }
+  public func hash(into hasher: inout Hasher) { hasher.combine(name) }
+
+  /// A normalization of your own in the place of the family's members.
+  /// - Parameters:
+  ///   - name: what tables call it; it is told from others by this alone.
+  ///   - make: the layer for a number of channels.
+  public static func custom(
+    _ name: String, _ make: @escaping @Sendable (_ channels: Int) throws -> any Layer
+  ) -> Normalization {
+    Normalization(name, make: make)
   }
 
   /// No normalization: the control.
@@ -38,10 +55,24 @@ public struct Normalization: Sendable, Hashable {
   /// - Throws: ``NormalizationError`` when an option does not fit the channels, such as a number of groups.
   public func layer(channels: Int) throws -> (any Layer)? { try resolved()?(channels) }
 
+  /// The layer for a place that no activation follows, such as before a residual sum: members that bring an activation come
+  /// without it.
+  /// - Throws: ``NormalizationError`` also for a member that cannot do without its activation.
+  public func linearLayer(channels: Int) throws -> (any Layer)? {
+    let plain = kind == "frn" && !name.split(separator: ":").contains("plain") ? Normalization(name + ":plain") : self
+    let layer = try plain.layer(channels: channels)
+    if layer is EvoNorm {
+      throw NormalizationError(
+        "'\(name)' is its own activation, so it cannot stand where none is wanted; take another there")
+    }
+    return layer
+  }
+
   /// - Throws: ``NormalizationError`` when ``layer(channels:)`` would.
   public func check(channels: Int) throws { _ = try layer(channels: channels) }
 
   private func resolved() throws -> NormalizationKind.Make? {
+    if let make { return make }
     if name == "none" { return nil }
     guard let kind = NormalizationKind.all.first(where: { $0.name == kind }) else {
       throw NormalizationError(
@@ -134,6 +165,15 @@ struct NormalizationOptions {
     return value
   }
 
+  /// The first word without `=` as a number of groups, or nil.
+  mutating func groups() throws -> Int? {
+    guard let word = word() else { return nil }
+    guard let groups = Int(word), groups > 0 else {
+      throw error("the number of groups must be a whole number above 0, as in \(kind.name):8, got '\(word)'")
+    }
+    return groups
+  }
+
   /// The first word without `=`, or nil.
   mutating func word() -> String? {
     guard let index = words.firstIndex(where: { !$0.contains("=") }) else { return nil }
@@ -152,6 +192,10 @@ struct NormalizationOptions {
   /// - Throws: ``NormalizationError`` when words are left.
   func finish() throws {
     guard let word = words.first else { return }
+    let key = word.prefix { $0 != "=" }
+    if text.split(separator: ":").filter({ $0.prefix { $0 != "=" } == key }).count > 1 {
+      throw error("the option '\(key)' is there twice")
+    }
     let known = kind.options.isEmpty ? "it has none" : "it knows \(kind.options.map(\.form).joined(separator: ", "))"
     throw error("unknown option '\(word)' of \(kind.name); \(known)")
   }

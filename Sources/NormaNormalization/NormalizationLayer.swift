@@ -6,7 +6,7 @@ import NormaTensor
 ///
 /// Input [N, C, spatial…] with any number of spatial dimensions, also none; float32, float64 or bfloat16. Where the input is
 /// neither contiguous nor channels-last, it is copied into the nearer of the two; the output has that layout.
-open class NormalizationLayer: Module, ActivatingLayer {
+public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, CustomStringConvertible {
   public let channels: Int
   /// γ [C], initially 1; nil without a learned scale.
   public let weight: Parameter?
@@ -15,15 +15,10 @@ open class NormalizationLayer: Module, ActivatingLayer {
   /// Added to the variance.
   public let epsilon: Double
 
-  /// Collects what training batches would add to the running statistics, while there is one.
   final var estimation: StatisticsEstimate?
 
   init(channels: Int, epsilon: Double, scale: Bool, center: Bool, initialScale: Double = 1) throws {
-    guard channels > 0, epsilon > 0 else {
-      throw NormalizationError(
-        "a normalization needs at least one channel and epsilon > 0, got \(channels) channels and epsilon \(epsilon)"
-      )
-    }
+    try NormalizationError.check(channels: channels, epsilon: epsilon)
     self.channels = channels
     self.epsilon = epsilon
     weight = scale ? try Parameter(Tensor.full([channels], initialScale)) : nil
@@ -48,6 +43,9 @@ open class NormalizationLayer: Module, ActivatingLayer {
 
   /// γ and β for an input: [C], or [N, C].
   func affine() throws -> (weight: Tensor?, bias: Tensor?) { (weight?.value, bias?.value) }
+
+  /// Such as `GroupNorm(64 channels, ε 1e-05)`.
+  public var description: String { "\(Self.self)(\(channels) channels, ε \(epsilon))" }
 
   /// What follows the normalization inside the layer.
   func finish(_ output: Tensor) throws -> Tensor { output }
@@ -98,13 +96,8 @@ open class NormalizationLayer: Module, ActivatingLayer {
       activation: fused ?? .none)
     let (output, mix) = try normalization(input)
     if isTraining, let running, let measured {
-      let count = running.partition.valuesPerPart(shape)
-      let found = mix.statistics(ofBranch: measured)
-      if let estimation {
-        estimation.add(found, running.correction(valuesPerChannel: count))
-      } else {
-        try running.update(found, valuesPerChannel: count)
-      }
+      try track(
+        mix.statistics(ofBranch: measured), running, valuesPerChannel: running.partition.valuesPerPart(shape))
     }
     return try finish(fused == nil ? try activation.consuming(output) : output)
   }
@@ -116,6 +109,9 @@ open class NormalizationLayer: Module, ActivatingLayer {
       throw NormalizationError(
         "\(Self.self) of \(channels) channels expected [N, \(channels), spatial…], got \(shape)")
     }
+    guard input.dtype.isFloatingPoint else {
+      throw NormalizationError("\(Self.self) normalizes floating-point data, got \(input.dtype); convert it first")
+    }
     guard input.count > 0 else {
       throw NormalizationError("\(Self.self) cannot normalize an empty tensor of shape \(shape)")
     }
@@ -123,7 +119,7 @@ open class NormalizationLayer: Module, ActivatingLayer {
   }
 
   /// The published code of several members keeps parameters as [1, C, 1, 1].
-  override open func loadable(_ tensor: Tensor, for key: String, shape: [Int]) throws -> Tensor {
+  override public func loadable(_ tensor: Tensor, for key: String, shape: [Int]) throws -> Tensor {
     tensor.shape.filter { $0 != 1 } == shape.filter { $0 != 1 } ? try tensor.reshaped(shape) : tensor
   }
 }
@@ -131,5 +127,16 @@ open class NormalizationLayer: Module, ActivatingLayer {
 /// A normalization that cannot be made or applied: what was expected and what came.
 public struct NormalizationError: Error, CustomStringConvertible, Sendable {
   public let description: String
-  init(_ description: String) { self.description = description }
+  public init(_ description: String) { self.description = description }
+
+  static func check(channels: Int, epsilon: Double, momentum: Double? = nil) throws {
+    guard channels > 0, epsilon > 0, epsilon.isFinite else {
+      throw NormalizationError(
+        "a normalization needs at least one channel and a finite epsilon > 0, got \(channels) channels and epsilon "
+          + "\(epsilon)")
+    }
+    if let momentum, !(0...1).contains(momentum) {
+      throw NormalizationError("momentum is the share of the new batch, from 0 to 1, got \(momentum)")
+    }
+  }
 }

@@ -55,7 +55,8 @@ extension NormalizationKind {
     name: "rms", title: "Root-mean-square normalization",
     summary: "Divides every sample by the root of its mean square; no mean is taken off.",
     options: [
-      .init(form: "groups=G", help: "mean squares over groups of channels (default: 1)"),
+      .init(form: "G", help: "mean squares over so many groups of channels (default: 1)"),
+      .init(form: "bias", help: "with a shift β"),
       .init(form: "epsilon=E", help: "added to the mean square (default: 1e-5)"),
     ],
     formula: "y = γ x / √(mean(x²) + ε)", statistics: [.init(.layer, "mean square")], parameters: "C",
@@ -65,7 +66,8 @@ extension NormalizationKind {
     source: "Zhang & Sennrich 2019"
   ) { words in
     let epsilon = try words.epsilon() ?? 1e-5
-    let groups: Int = try words.value("groups", "a whole number above 0") { $0 > 0 } ?? 1
-    return { try RMSNorm(channels: $0, groups: groups, epsilon: epsilon) }
+    let bias = words.flag("bias")
+    let groups = try words.groups() ?? 1
+    return { try RMSNorm(channels: $0, groups: groups, epsilon: epsilon, bias: bias) }
   }
 }

@@ -5,8 +5,8 @@ import NormaTensor
 struct RunningStatistics {
   /// The partition whose statistics are averaged; over all samples, where it has several parts per channel.
   var partition = Partition.batch
-  /// [C]
-  let mean: Buffer
+  /// [C]; no mean where the layer uses none.
+  let mean: Buffer?
   let variance: Buffer
   /// int64 scalar: training batches seen; only an average of all needs it.
   var count: Buffer?
@@ -18,7 +18,10 @@ struct RunningStatistics {
 
   /// The averages as a branch; numbers, since a later training step changes the buffers in place.
   var branch: Branch {
-    get throws { .fixed(mean: try mean.value.array(), variance: try variance.value.array()) }
+    get throws {
+      let variances: [Double] = try variance.value.array()
+      return .fixed(mean: try mean?.value.array() ?? variances.map { _ in 0 }, variance: variances)
+    }
   }
 
   func correction(valuesPerChannel count: Int) -> Double {
@@ -29,7 +32,7 @@ struct RunningStatistics {
     try withoutGradients { try count?.value.add(scalar: 1) }
     let share = try momentum ?? 1 / (count.map { try $0.value.item() } ?? 1)
     let correction = correction(valuesPerChannel: values)
-    try mean.value.average(with: batch.mean, share: share)
+    try mean?.value.average(with: batch.mean, share: share)
     try variance.value.average(with: batch.variance.map { $0 * correction }, share: share)
   }
 }
@@ -67,9 +70,29 @@ final class StatisticsEstimate {
   /// - Precondition: at least one batch.
   func write(to running: RunningStatistics) throws {
     let total = zip(variance, meanSquares).map { $0 + $1 / Double(batches) }
-    try running.mean.value.average(with: mean, share: 1)
+    try running.mean?.value.average(with: mean, share: 1)
     try running.variance.value.average(with: total, share: 1)
     try running.count?.value.fill(Double(batches))
+  }
+}
+
+/// A layer that may have running statistics.
+protocol StatisticsKeeping: Module {
+  var runningStatistics: RunningStatistics? { get }
+  /// Collects what training batches would add to the running statistics, while there is one.
+  var estimation: StatisticsEstimate? { get set }
+}
+
+extension StatisticsKeeping {
+  /// Takes in a training batch's statistics.
+  func track(_ found: (mean: [Double], variance: [Double]), _ running: RunningStatistics, valuesPerChannel count: Int)
+    throws
+  {
+    if let estimation {
+      estimation.add(found, running.correction(valuesPerChannel: count))
+    } else {
+      try running.update(found, valuesPerChannel: count)
+    }
   }
 }
 
@@ -84,7 +107,7 @@ extension Module {
   /// - Parameters:
   ///   - batches: what to run; for sound statistics more than a hundred batches.
   ///   - forward: one pass of the network over a batch.
-  /// - Returns: how many batches were used.
+  /// - Returns: how many batches were used; 0 for a network without running statistics, which is not run.
   /// - Throws: what `forward` throws; then the statistics are as before.
   @discardableResult
   public final func reestimateStatistics<Batches: Sequence>(
@@ -92,7 +115,8 @@ extension Module {
   ) throws -> Int {
     let modules = namedModules().map(\.module)
     let modes = modules.map(\.isTraining)
-    let layers = modules.compactMap { $0 as? NormalizationLayer }.filter { $0.runningStatistics != nil }
+    let layers = modules.compactMap { $0 as? any StatisticsKeeping }.filter { $0.runningStatistics != nil }
+    guard !layers.isEmpty else { return 0 }
     defer {
       for layer in layers { layer.estimation = nil }
       for (module, mode) in zip(modules, modes) { module.setTraining(mode) }

@@ -72,6 +72,7 @@ public final class SwitchableNorm: NormalizationLayer, ProgressFollowing {
 
   /// - Throws: ``NormalizationError`` for no or twice the same branch, or groups that do not divide the channels.
   public init(channels: Int, _ options: Options) throws {
+    try NormalizationError.check(channels: channels, epsilon: options.epsilon, momentum: options.momentum)
     let branches = options.branches
     guard branches.count > 0, Set(branches).count == branches.count else {
       throw NormalizationError("switchable normalization mixes one or more different branches, got \(branches)")
@@ -82,11 +83,10 @@ public final class SwitchableNorm: NormalizationLayer, ProgressFollowing {
         "switchable normalization keeps running statistics of one branch, so it mixes batch or ghost batches of one size, got "
           + branches.map(\.name).joined(separator: ", "))
     }
-    guard (0...1).contains(options.momentum), options.temperature > 0, (0...1).contains(options.sparsity?.end ?? 1)
-    else {
+    guard options.temperature > 0, options.temperature.isFinite, (0...1).contains(options.sparsity?.end ?? 1) else {
       throw NormalizationError(
-        "momentum and the end of the sparsity schedule lie from 0 to 1 and the temperature above 0, got "
-          + "\(options.momentum), \(options.sparsity?.end ?? 1) and \(options.temperature)")
+        "the temperature lies above 0 and the end of the sparsity schedule from 0 to 1, got \(options.temperature) and "
+          + "\(options.sparsity?.end ?? 1)")
     }
     self.options = options
     meanWeight = try Parameter(Tensor.ones([branches.count]))
@@ -155,7 +155,7 @@ public final class SwitchableNorm: NormalizationLayer, ProgressFollowing {
   }
 
   /// Sets the radius of SparsestMax for a share of the training that is done.
-  public func follow(progress: Double) throws {
+  public func followProgress(_ progress: Double) throws {
     guard let radius, let schedule = options.sparsity else { return }
     let part = schedule.end == 0 ? 1 : min(1, progress / schedule.end)
     let full = selectingRadius(options.branches.count)
@@ -207,9 +207,13 @@ extension NormalizationKind {
     if words.flag("keras") { options = .referenceKeras }
     if words.flag("sparse") { options.sparsity = .init() }
     if let temperature: Double = try words.value("temperature", "a number above 0", where: { $0 > 0 }) {
+      guard options.sparsity == nil else {
+        throw words.error("temperature is for softmax; sparse has a radius instead")
+      }
       options.temperature = temperature
     }
-    if let momentum = try words.momentum() { options.momentum = momentum }
+    let momentum = try words.momentum()
+    if let momentum { options.momentum = momentum }
     if let epsilon = try words.epsilon() { options.epsilon = epsilon }
     if let word = words.word() {
       options.branches = try word.split(separator: "+", omittingEmptySubsequences: false).map { name in
@@ -220,6 +224,9 @@ extension NormalizationKind {
         return partition
       }
       guard Set(options.branches).count == options.branches.count else { throw words.error("a branch is there twice") }
+    }
+    if momentum != nil, !options.branches.contains(where: \.spansSamples) {
+      throw words.error("momentum is for running statistics, which only batch and ghost branches have")
     }
     let chosen = options
     return { try SwitchableNorm(channels: $0, chosen) }

@@ -11,7 +11,8 @@ public final class UnitNorm: Module, Layer {
   public let dimension: Int
   public let epsilon: Double
 
-  public init(dimension: Int = 1, epsilon: Double = 1e-12) {
+  public init(dimension: Int = 1, epsilon: Double = 1e-12) throws {
+    try NormalizationError.check(channels: 1, epsilon: epsilon)
     self.dimension = dimension
     self.epsilon = epsilon
   }
@@ -32,5 +33,5 @@ extension NormalizationKind {
     formula: "y = x / √max(Σ_c x², ε)", statistics: [], parameters: "0", parameterCount: { _ in 0 },
     useWhen: "only directions matter, as for embeddings that are compared by angle",
     weakness: "lengths are lost", source: "Keras, UnitNormalization"
-  ) { _ in { _ in UnitNorm() } }
+  ) { _ in { _ in try UnitNorm() } }
 }

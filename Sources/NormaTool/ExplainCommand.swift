@@ -78,7 +78,7 @@ struct ExplainCommand: ParsableCommand {
     let groups = [2, 3].first { channels % $0 == 0 && channels > $0 && channels <= 32 }
     return NormalizationKind.all.map { kind in
       guard let groups else { return kind.name }
-      return ["group": "group:\(groups)", "evo-s0": "evo-s0:groups=\(groups)"][kind.name] ?? kind.name
+      return ["group": "group:\(groups)", "evo-s0": "evo-s0:\(groups)"][kind.name] ?? kind.name
     }
   }
 

@@ -177,7 +177,7 @@ public final class SegmentationTrainer {
       optimizer.learningRate =
         options.learningRate
         * options.schedule.factor(step: total, totalSteps: totalSteps, stepsPerEpoch: loader.batchCount)
-      for follower in followers { try follower.follow(progress: Double(total) / Double(totalSteps)) }
+      for follower in followers { try follower.followProgress(Double(total) / Double(totalSteps)) }
       var loss = 0.0
       var accuracy = 0.0
       let elapsed = try seconds {

@@ -107,6 +107,22 @@ import Testing
     #expect(!first.isTraining && !dropout.isTraining)
   }
 
+  @Test func reestimationReachesEvoNormAndSkipsNetworksWithoutStatistics() throws {
+    let layer = try EvoNorm(channels: 3, form: .b0(momentum: 0.1))
+    try layer.to(dtype: .float64)
+    let batches = try (0..<3).map { try Self.data([2, 3, 4, 4], seed: UInt64($0)) + Double($0) }
+    #expect(try Sequential([layer]).reestimateStatistics(over: batches) == 3)
+    let within = try batches.map { try $0.variance([0, 2, 3]).array(of: Double.self) }
+    let means = try batches.map { try $0.mean([0, 2, 3]).array(of: Double.self) }
+    let expected = (0..<3).map { c in
+      within.reduce(0) { $0 + $1[c] } / 3 * 32 / 31 + ReferenceNormalization.meanAndVariance(means.map { $0[c] }).1
+    }
+    #expect(relativeError(try layer.runningVar!.value.array(), expected) < 1e-12)
+    var ran = false
+    #expect(try LayerNorm(channels: 3).reestimateStatistics(over: batches) { _ in ran = true } == 0)
+    #expect(!ran)
+  }
+
   @Test func foldsIntoALinearLayer() throws {
     let linear = try Linear(inputs: 5, outputs: 3, generator: Generator(seed: 1))
     let norm = try BatchNorm(channels: 3)

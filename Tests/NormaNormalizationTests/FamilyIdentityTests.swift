@@ -32,7 +32,7 @@ import Testing
     try expectEqual("group:1", "layer", [3, 4, 5, 5])
     try expectEqual("group:4", "instance", [3, 4, 5, 5])
     try expectEqual("group:size=1", "instance", [3, 4, 5, 5])
-    try expectEqual("rms:groups=4", "frn:plain:epsilon=1e-5", [3, 4, 5, 5])
+    try expectEqual("rms:4", "frn:plain:epsilon=1e-5", [3, 4, 5, 5])
   }
 
   @Test func batchOfOneIsInstance() throws {

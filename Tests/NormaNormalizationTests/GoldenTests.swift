@@ -117,8 +117,8 @@ struct Golden: Decodable {
     "batch", "batch:ghost=2", "batch:ghost=2:epsilon=0.1", "batch:untracked", "batch:keras", "group:2", "group:size=1",
     "layer", "instance", "instance:plain", "instance:tracked", "switchable", "switchable:pytorch", "switchable:keras",
     "switchable:instance+group(2)+layer+batch", "switchable:temperature=0.4", "switchable:layer",
-    "switchable:instance+ghost(2)+layer", "rms", "rms:groups=2",
-    "frn", "frn:plain", "evo-s0:groups=2", "evo-b0", "lrn", "lrn:size=2", "lrn:alexnet", "unit",
+    "switchable:instance+ghost(2)+layer", "rms", "rms:2",
+    "frn", "frn:plain", "evo-s0:2", "evo-b0", "lrn", "lrn:size=2", "lrn:alexnet", "unit",
   ]
   static let tolerance = 1e-6
 

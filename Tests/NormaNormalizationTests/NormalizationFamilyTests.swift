@@ -271,7 +271,7 @@ struct FamilyCase: Sendable, CustomTestStringConvertible {
   @Test func namesRoundTrip() throws {
     for name in [
       "none", "batch", "group", "group:8", "switchable", "instance", "layer", "batch:momentum=0.01:ghost=4",
-      "switchable:instance+group(4)+batch:temperature=2", "rms:groups=2", "frn", "evo-s0", "evo-b0", "lrn:alexnet",
+      "switchable:instance+group(4)+batch:temperature=2", "rms:2", "frn", "evo-s0", "evo-b0", "lrn:alexnet",
       "unit",
     ] {
       #expect(try Normalization(parsing: name).name == name)
@@ -288,6 +288,52 @@ struct FamilyCase: Sendable, CustomTestStringConvertible {
     }
     let error = #expect(throws: NormalizationError.self) { try Normalization(parsing: "bach") }
     #expect(error?.description.contains("switchable") == true)
+  }
+
+  @Test(arguments: [
+    ("batch:keras:keras", "twice"), ("batch:momentum=0.1:momentum=0.2", "twice"), ("instance:momentum=0.3", "tracked"),
+    ("switchable:sparse:temperature=2", "radius"), ("switchable:instance+layer:momentum=0.1", "batch"),
+    ("group:4:size=2", "both"), ("rms:0", "rms:8"), ("batch:epsilon=inf", "epsilon"),
+    ("switchable:batch+ghost(2)", "one branch"),
+  ])
+  func optionsWithoutSenseAreRefused(_ text: String, _ says: String) {
+    let error = #expect(throws: NormalizationError.self) {
+      try Normalization(parsing: text).layer(channels: 4)
+    }
+    #expect(error?.description.contains(says) == true, "\(error?.description ?? "")")
+  }
+
+  @Test func numbersThatCannotBeAreRefused() throws {
+    for make: () throws -> Any in [
+      { try BatchNorm(channels: -1) }, { try SwitchableNorm(channels: 0) },
+      { try GroupNorm(groups: 1, channels: 4, epsilon: .infinity) },
+      { try InstanceNorm(channels: 4, tracksRunningStatistics: true, momentum: 7) },
+      { try EvoNorm(channels: 4, form: .b0(momentum: -1)) }, { try LocalResponseNorm(beta: .nan) },
+      { try UnitNorm(epsilon: -1) }, { try ConditionalInstanceNorm(styles: 0, channels: 4) },
+      { try BatchNorm(channels: 2)(Tensor([1, 2, 3, 4] as [Int64], shape: [2, 2])) },
+      { try ConditionalInstanceNorm(styles: 2, channels: 4)(Tensor.ones([1, 4, 1, 1]), styles: [0]) },
+    ] {
+      #expect(throws: NormalizationError.self) { try make() }
+    }
+  }
+
+  @Test func customOnesStandBesideTheFamily() throws {
+    let own = Normalization.custom("mine") { try GroupNorm(groups: 1, channels: $0) }
+    #expect(own.name == "mine")
+    #expect(try own.layer(channels: 4) is GroupNorm)
+    #expect(own == Normalization.custom("mine") { try LayerNorm(channels: $0) }, "the name tells")
+    #expect(own != .batch)
+  }
+
+  /// Where no activation follows, none may hide in the norm.
+  @Test func linearLayersLetNegativeNumbersThrough() throws {
+    let x = try Tensor.normal([2, 4, 5, 5], generator: Generator(seed: 1))
+    for kind in NormalizationKind.all where !kind.name.hasPrefix("evo") {
+      let layer = try #require(try Normalization(parsing: kind.name).linearLayer(channels: 4))
+      #expect(try layer(x, then: .none).minimum().item() < -0.1, "\(kind.name)")
+    }
+    #expect(throws: NormalizationError.self) { try Normalization(parsing: "evo-s0").linearLayer(channels: 4) }
+    #expect(try Normalization.none.linearLayer(channels: 4) == nil)
   }
 
   @Test func groupAloneTakesAtMost32Groups() throws {

@@ -106,7 +106,8 @@ import Testing
     #expect(early.mean.filter { $0 > 0 }.count > 1)
     _ = try layer(x)
     let seen: [Double] = try layer.runningMean!.value.array()
-    try layer.follow(progress: 0.8)
+    // A training loop tells the whole network.
+    try Sequential([layer]).follow(progress: 0.8)
     #expect(try layer.shares().mean == [0, 1, 0])
     #expect(try layer.shares().variance == [0, 1, 0])
     let other = try LayerNorm(channels: 4)

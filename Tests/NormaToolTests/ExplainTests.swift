@@ -32,7 +32,7 @@ import Testing
     ("batch", ["batch"]), ("batch:ghost=2", ["ghost(2)"]), ("layer", ["layer"]), ("instance", ["instance"]),
     ("group:2", ["group(2)"]), ("group:size=2", ["group(3)"]), ("group", ["group(6)"]),
     ("switchable", ["instance", "layer", "batch"]), ("switchable:instance+group(2)", ["instance", "group(2)"]),
-    ("rms", ["layer"]), ("rms:groups=3", ["group(3)"]), ("frn", ["instance"]), ("evo-s0:groups=2", ["group(2)"]),
+    ("rms", ["layer"]), ("rms:3", ["group(3)"]), ("frn", ["instance"]), ("evo-s0:2", ["group(2)"]),
     ("evo-b0", ["batch", "instance"]), ("unit", ["unit"]),
   ]) func setsAreThoseOfTheDefinition(_ name: String, _ panels: [String]) throws {
     let shape = try BenchShape(parsing: "3x6x2x3")

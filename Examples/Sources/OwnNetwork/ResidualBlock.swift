@@ -12,7 +12,9 @@ final class ResidualBlock: Module, Layer {
       ConvNormActivation(
         try Convolution(
           inputChannels: channels, outputChannels: channels, kernel: [3, 3], padding: .same, generator: generator),
-        norm: try normalization.layer(channels: channels), activation: activation)
+        norm: try activation == .none
+          ? normalization.linearLayer(channels: channels) : normalization.layer(channels: channels),
+        activation: activation)
     }
     first = try block(.relu)
     second = try block(.none)
