@@ -6,7 +6,8 @@ public enum SegmentationScore: String, Sendable, CaseIterable {
   case info
   /// 1 − V_Rand without thinning.
   case randError
-  /// Mismatches that no warping removes: splits, merges, holes and lost objects (see `Warping`).
+  /// Mismatches that no warping removes: splits, merges, holes and lost objects (see `Warping`). A cell shrinks to one
+  /// pixel where the proposal has none, so its best threshold may be one that leaves no foreground.
   case warpingError
   /// 1 − accuracy.
   case pixelError
