@@ -10,6 +10,7 @@ struct Norma: ParsableCommand {
     abstract: "Trains the same network under different normalizations and compares them.",
     version: version,
     subcommands: [
-      CompareCommand.self, TrainCommand.self, DescribeCommand.self, BenchCommand.self, InfoCommand.self,
+      CompareCommand.self, TrainCommand.self, EvaluateCommand.self, DescribeCommand.self, BenchCommand.self,
+      InfoCommand.self,
     ])
 }
