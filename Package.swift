@@ -67,7 +67,7 @@ let package = Package(
     .executableTarget(
       name: "NormaTool",
       dependencies: [
-        "NormaTraining", "NormaModels", "NormaReport",
+        "NormaTraining", "NormaModels", "NormaReport", "NormaMetrics",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
