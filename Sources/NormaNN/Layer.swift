@@ -44,10 +44,15 @@ public protocol ProgressFollowing: Module {
 }
 
 extension Module {
+  /// The modules of the tree that want to know how much of a training is done.
+  public final var progressFollowers: [any ProgressFollowing] {
+    namedModules().compactMap { $0.module as? any ProgressFollowing }
+  }
+
   /// Tells every ``ProgressFollowing`` module of the tree how much of a training is done; call it before every step of a
   /// training loop of your own.
   public final func follow(progress: Double) throws {
-    for case (_, let module as any ProgressFollowing) in namedModules() { try module.followProgress(progress) }
+    for follower in progressFollowers { try follower.followProgress(progress) }
   }
 }
 

@@ -170,9 +170,9 @@ extension NormalizationKind {
     name: "batch", title: "Batch normalization",
     summary: "Every channel over all samples and positions of the batch; running statistics in evaluation.",
     options: [
-      .init(form: "momentum=SHARE", help: "share of the new batch in the running statistics (default: 0.1)"),
+      .momentum,
       .init(form: "cumulative", help: "running statistics average all batches alike"),
-      .init(form: "epsilon=E", help: "added to the variance (default: 1e-5)"),
+      .epsilon,
       .init(form: "ghost=SAMPLES", help: "training statistics over sub-batches of so many samples"),
       .init(form: "renorm", help: "batch renormalization with the paper's schedule"),
       .init(form: "untracked", help: "the batch's own statistics in evaluation too"),

@@ -43,14 +43,19 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
     if case .b0 = form { runningVar = Buffer(try Tensor.ones([channels])) } else { runningVar = nil }
   }
 
+  /// What training takes variances over.
+  package var partitions: [Partition] {
+    switch form {
+    case .s0(let groups): [.group(groups ?? Partition.defaultGroups(channels: channels))]
+    case .b0: [.batch, .instance]
+    }
+  }
+
   /// The activation is the layer's own, whichever is asked for.
   public func forward(_ input: Tensor, activation: Activation) throws -> Tensor { try forward(input) }
 
   public func forward(_ input: Tensor) throws -> Tensor {
-    guard input.rank >= 2, input.shape[1] == channels, input.count > 0 else {
-      throw NormalizationError(
-        "EvoNorm of \(channels) channels expected [N, \(channels), spatial…], got \(input.shape)")
-    }
+    try NormalizationError.check(input, channels: channels, of: Self.self)
     let scaled = try input * v.value.perChannel(of: input)
     func deviation(_ variance: Tensor) throws -> Tensor {
       let root = try (variance + epsilon).squareRoot().to(dtype: input.dtype)
@@ -58,17 +63,16 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
     }
     let normalized: Tensor
     switch form {
-    case .s0(let groups):
-      let partition = Partition.group(groups ?? Partition.defaultGroups(channels: channels))
-      normalized = try input * scaled.sigmoid() / deviation(input.pooledMoments([partition])[0].variance)
+    case .s0:
+      normalized = try input * scaled.sigmoid() / deviation(input.pooledMoments(partitions)[0].variance)
     case .b0:
-      let moments = try input.pooledMoments(isTraining ? [.instance, .batch] : [.instance])
+      let moments = try input.pooledMoments(isTraining ? partitions : [.instance])
       let batch: Tensor
       if isTraining {
-        batch = moments[1].variance
+        batch = moments[0].variance
         if let running = runningStatistics {
           let found = (
-            mean: try moments[1].mean.selected(0).array(of: Double.self),
+            mean: try moments[0].mean.selected(0).array(of: Double.self),
             variance: try batch.selected(0).array(of: Double.self)
           )
           try track(found, running, valuesPerChannel: input.count / channels)
@@ -76,7 +80,7 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
       } else {
         batch = try runningVar!.value.reshaped([1, channels])
       }
-      normalized = try input / Tensor.maximum(deviation(batch), scaled + deviation(moments[0].variance))
+      normalized = try input / Tensor.maximum(deviation(batch), scaled + deviation(moments.last!.variance))
     }
     return try normalized * weight.value.perChannel(of: input) + bias.value.perChannel(of: input)
   }
@@ -93,7 +97,7 @@ extension NormalizationKind {
     summary: "A normalization and activation in one, found by search; statistics of groups of channels of one sample.",
     options: [
       .init(form: "G", help: "number of groups (default: at most 32, dividing the channels)"),
-      .init(form: "epsilon=E", help: "added to the variance (default: 1e-5)"),
+      .epsilon,
     ],
     formula: "y = γ x sigmoid(v x) / √(σ²_ng + ε) + β", statistics: [.init(.group(2), "variance")], parameters: "3C",
     parameterCount: { 3 * $0 },

@@ -181,12 +181,10 @@ private struct Sweep: @unchecked Sendable {
   func twoPasses(
     bytesPerValue: Int, moments: Reduction, solve: (TableBlock) -> Void, apply: (Piece, Bool) -> Void
   ) {
-    let blocks = Blocks(mix)
+    let blocks = PartitionBlocks(mix.branches.compactMap(\.partition), mix.shape)
     let isLarge = values * self.bytesPerValue > streamsAbove
     switch layout {
-    case .runs
-    where blocks.planes * shape.positions * bytesPerValue <= ProcessorCache.perCore * 3 / 4
-      && blocks.count >= 2 * Runtime.threads:
+    case .runs where blocks.areEnough && blocks.stayInCache(bytesPerValue: bytesPerValue):
       parallel(blocks.count) { range in
         for index in range {
           let block = blocks[index]
@@ -379,34 +377,6 @@ private struct Sweep: @unchecked Sendable {
   private func affine(_ piece: Piece) -> MKAffine {
     let first = firstCell(piece)
     return MKAffine(scale: mix.scale + first, center: mix.center + first, shift: mix.shift + first)
-  }
-}
-
-/// The smallest blocks of the table that can be solved one without the other.
-private struct Blocks {
-  private let shape: MomentShape
-  private let channelsPerBlock: Int
-  let spansSamples: Bool
-
-  init(_ mix: MomentMix) {
-    shape = mix.shape
-    let partitions = mix.branches.compactMap(\.partition)
-    spansSamples = partitions.contains(where: \.spansSamples)
-    let sizes = Set(partitions.map { $0.channelsPerPart(mix.shape.channels) })
-    let greatest = sizes.max() ?? 1
-    // Groups that do not nest tie all channels together.
-    channelsPerBlock = sizes.allSatisfy { greatest % $0 == 0 } ? greatest : mix.shape.channels
-  }
-
-  private var perSample: Int { shape.channels / channelsPerBlock }
-  var count: Int { perSample * (spansSamples ? 1 : shape.samples) }
-  /// Planes of one block.
-  var planes: Int { channelsPerBlock * (spansSamples ? shape.samples : 1) }
-
-  subscript(_ index: Int) -> TableBlock {
-    let first = index % perSample * channelsPerBlock
-    let samples = spansSamples ? 0..<shape.samples : index / perSample..<index / perSample + 1
-    return TableBlock(shape: shape, samples: samples, channels: first..<first + channelsPerBlock)
   }
 }
 

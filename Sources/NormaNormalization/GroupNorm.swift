@@ -61,7 +61,7 @@ extension NormalizationKind {
           "number of groups (default: at most 32, dividing the channels; with 32 or fewer channels each is its own group)"
       ),
       .init(form: "size=CHANNELS", help: "channels per group instead"),
-      .init(form: "epsilon=E", help: "added to the variance (default: 1e-5)"),
+      .epsilon,
     ],
     formula: "y = γ (x − μ_ng) / √(σ²_ng + ε) + β", statistics: [.init(.group(2))], parameters: "2C",
     parameterCount: { 2 * $0 },

@@ -134,7 +134,7 @@ extension NormalizationKind {
       .init(form: "plain", help: "without scale and shift"),
       .init(form: "tracked", help: "running statistics in evaluation"),
       .init(form: "momentum=SHARE", help: "share of the new batch in them (default: 0.1)"),
-      .init(form: "epsilon=E", help: "added to the variance (default: 1e-5)"),
+      .epsilon,
     ],
     formula: "y = γ (x − μ_nc) / √(σ²_nc + ε) + β", statistics: [.init(.instance)], parameters: "2C",
     parameterCount: { 2 * $0 },

@@ -49,8 +49,8 @@ public struct InstructionSet: @unchecked Sendable, CustomStringConvertible {
 func exponential(_ x: Double) -> Double { exp(x) }
 
 /// Bytes of a core's own second-level cache and of the last cache, or customary sizes where the system tells none.
-enum ProcessorCache {
-  static let perCore = size(2, fallback: 1 << 20)
+package enum ProcessorCache {
+  package static let perCore = size(2, fallback: 1 << 20)
   static let shared = size(3, fallback: 8 << 20)
 
   private static func size(_ level: Int, fallback: Int) -> Int {

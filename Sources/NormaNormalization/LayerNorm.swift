@@ -68,7 +68,7 @@ func checkLastDimensions(of input: Tensor, _ normalizedShape: [Int], _ name: Str
 extension NormalizationKind {
   static let layer = NormalizationKind(
     name: "layer", title: "Layer normalization", summary: "Every sample over all its channels and positions.",
-    options: [.init(form: "epsilon=E", help: "added to the variance (default: 1e-5)")],
+    options: [.epsilon],
     formula: "y = γ (x − μ_n) / √(σ²_n + ε) + β", statistics: [.init(.layer)], parameters: "2C",
     parameterCount: { 2 * $0 },
     useWhen: "sequences and fully connected layers, whatever the batch size",

@@ -95,6 +95,10 @@ public struct NormalizationKind: Sendable {
     /// `momentum=SHARE`, or the word itself.
     public let form: String
     public let help: String
+
+    static let epsilon = Option(form: "epsilon=E", help: "added to the variance (default: 1e-5)")
+    static let momentum = Option(
+      form: "momentum=SHARE", help: "share of the new batch in the running statistics (default: 0.1)")
   }
 
   /// The name on the command line.

@@ -25,6 +25,9 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
     bias = center ? try Parameter(Tensor.zeros([channels])) : nil
   }
 
+  /// What training takes statistics over, in the mix's order.
+  package final var partitions: [Partition] { get throws { try branches.compactMap(\.partition) } }
+
   /// The statistics that are mixed, in order.
   var branches: [Branch] { get throws { preconditionFailure("a subclass states its branches") } }
 
@@ -104,17 +107,7 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
 
   /// - Throws: ``NormalizationError`` for an input that this layer cannot take.
   func check(_ input: Tensor) throws -> MomentShape {
-    let shape = input.shape
-    guard input.rank >= 2, shape[1] == channels else {
-      throw NormalizationError(
-        "\(Self.self) of \(channels) channels expected [N, \(channels), spatial…], got \(shape)")
-    }
-    guard input.dtype.isFloatingPoint else {
-      throw NormalizationError("\(Self.self) normalizes floating-point data, got \(input.dtype); convert it first")
-    }
-    guard input.count > 0 else {
-      throw NormalizationError("\(Self.self) cannot normalize an empty tensor of shape \(shape)")
-    }
+    try NormalizationError.check(input, channels: channels, of: Self.self)
     return MomentShape(input)
   }
 
@@ -137,6 +130,20 @@ public struct NormalizationError: Error, CustomStringConvertible, Sendable {
     }
     if let momentum, !(0...1).contains(momentum) {
       throw NormalizationError("momentum is the share of the new batch, from 0 to 1, got \(momentum)")
+    }
+  }
+
+  /// An input [N, C, spatial…] of a layer.
+  static func check(_ input: Tensor, channels: Int, of layer: any Layer.Type) throws {
+    let shape = input.shape
+    guard input.rank >= 2, shape[1] == channels else {
+      throw NormalizationError("\(layer) of \(channels) channels expected [N, \(channels), spatial…], got \(shape)")
+    }
+    guard input.dtype.isFloatingPoint else {
+      throw NormalizationError("\(layer) normalizes floating-point data, got \(input.dtype); convert it first")
+    }
+    guard input.count > 0 else {
+      throw NormalizationError("\(layer) cannot normalize an empty tensor of shape \(shape)")
     }
   }
 }

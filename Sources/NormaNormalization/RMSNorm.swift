@@ -19,7 +19,7 @@ public final class RMSNorm: NormalizationLayer {
     try super.init(channels: channels, epsilon: epsilon, scale: affine, center: affine && bias)
   }
 
-  override var branches: [Branch] { get throws { [.uncentred(.group(groups))] } }
+  override var branches: [Branch] { get throws { [.uncentred(groups == 1 ? .layer : .group(groups))] } }
 }
 
 /// Root-mean-square normalization over the last dimensions, with a scale per element: PyTorch's `RMSNorm`.

@@ -5,15 +5,19 @@
 #endif
 import NormaRecords
 
+/// A record as people and programs read it. Numbers that JSON cannot hold are written as the strings "nan", "inf" and "-inf".
+public func jsonText(of record: some Encodable) throws -> String {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+  encoder.nonConformingFloatEncodingStrategy = .convertToString(
+    positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+  return String(decoding: try encoder.encode(record), as: UTF8.self)
+}
+
 /// results.json.
 public enum ResultsFile {
-  /// Numbers that JSON cannot hold are written as the strings "nan", "inf" and "-inf".
   public static func text(_ record: ComparisonRecord) throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    encoder.nonConformingFloatEncodingStrategy = .convertToString(
-      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-    return String(decoding: try encoder.encode(record), as: UTF8.self) + "\n"
+    try jsonText(of: record) + "\n"
   }
 
   /// - Throws: ``ResultsError`` for what is no record of this version.

@@ -51,13 +51,7 @@ struct AdviseCommand: ParsableCommand {
     let advice = Advice(task: task, batchSize: batchSize)
     let plan = size == nil && memory == nil ? nil : MemoryPlan(size: size ?? 512, batchSize: batchSize, limit: memory)
     let record = AdviceRecord(advice, plan)
-    if json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      print(String(decoding: try encoder.encode(record), as: UTF8.self))
-    } else {
-      print(record.text)
-    }
+    print(json ? try jsonText(of: record) : record.text)
   }
 }
 

@@ -163,21 +163,11 @@ struct NormExplanation {
     let what = kind.statistics.first?.what ?? ""
     // The layer knows what its options came to.
     switch layer {
-    case let layer as BatchNorm:
-      scopes = [.pooled(layer.options.ghostBatchSize.map { .ghost(samples: $0) } ?? .batch, what: what)]
-    case let layer as GroupNorm: scopes = [.pooled(.group(layer.groups), what: what)]
-    case let layer as RMSNorm: scopes = [.pooled(layer.groups == 1 ? .layer : .group(layer.groups), what: what)]
-    case let layer as SwitchableNorm: scopes = layer.options.branches.map { .pooled($0, what: what) }
-    case let layer as EvoNorm:
-      switch layer.form {
-      case .s0(let groups):
-        let standard = try Normalization.group(groups: groups).layer(channels: shape.channels) as? GroupNorm
-        scopes = [.pooled(.group(standard?.groups ?? 1), what: what)]
-      case .b0: scopes = kind.statistics.map { .pooled($0.partition, what: $0.what) }
-      }
+    case let layer as NormalizationLayer: scopes = try layer.partitions.map { .pooled($0, what: what) }
+    case let layer as EvoNorm: scopes = layer.partitions.map { .pooled($0, what: what) }
     case let layer as LocalResponseNorm: scopes = [.window(layer.size)]
     case is UnitNorm: scopes = [.vector]
-    default: scopes = kind.statistics.map { .pooled($0.partition, what: $0.what) }
+    default: scopes = []
     }
     let partitions = scopes.compactMap { if case .pooled(let partition, _) = $0 { partition } else { nil } }
     let isFused = layer is NormalizationLayer
@@ -287,25 +277,13 @@ struct NormExplanation {
   // MARK: - Cost
 
   private static func passes(_ partitions: [Partition], _ shape: BenchShape, thresholds: Bool) -> Passes {
-    let (samples, channels) = (shape.extents[0], shape.channels)
-    // The smallest sets of planes of which every statistic lies inside one.
-    let spans = partitions.contains { if case .batch = $0 { true } else if case .ghost = $0 { true } else { false } }
-    let widths = partitions.map { partition in
-      switch partition {
-      case .instance, .batch, .ghost: 1
-      case .layer: channels
-      case .group(let groups): channels / groups
-      }
-    }
-    let widest = widths.max() ?? 1
-    let width = widths.allSatisfy { widest % $0 == 0 } ? widest : channels
-    let planes = width * (spans ? samples : 1)
-    let parts = samples * channels / planes
-    let bytesPerPart = planes * shape.extents[2] * shape.extents[3] * 4
-    let cache = coreCache
-    let enough = parts >= 2 * Runtime.threads
-    let forward = enough && bytesPerPart <= cache * 3 / 4
-    let backward = enough && bytesPerPart * 2 <= cache * 3 / 4
+    let blocks = PartitionBlocks(
+      partitions, samples: shape.extents[0], channels: shape.channels, positions: shape.extents[2] * shape.extents[3])
+    let cache = ProcessorCache.perCore
+    let bytesPerPart = blocks.values * 4
+    let enough = blocks.areEnough
+    let forward = enough && blocks.stayInCache(bytesPerValue: 4)
+    let backward = enough && blocks.stayInCache(bytesPerValue: 8)
     let more = thresholds ? " and the threshold's own" : ""
     let sizes = "The values that share statistics come to \(size(bytesPerPart)) in float32"
     let reason =
@@ -319,7 +297,7 @@ struct NormExplanation {
         enough
           ? "\(sizes), more than a core's cache (taken as \(size(cache))) keeps: x is read for the statistics and again to apply them, and "
             + "backward so are x and the gradient."
-          : "Only \(plural(parts, "such set")) for \(plural(Runtime.threads, "thread")), too few to give each thread "
+          : "Only \(plural(blocks.count, "such set")) for \(plural(Runtime.threads, "thread")), too few to give each thread "
             + "its own: x is read for the statistics and again to apply them, and backward so are x and the gradient."
       }
     return Passes(short: "\(forward ? 2 : 3)T + \(backward ? 3 : 5)T\(more)", reason: reason)
@@ -328,16 +306,6 @@ struct NormExplanation {
   private static func size(_ bytes: Int) -> String {
     bytes < 1024
       ? "\(bytes) bytes" : bytes < 1 << 20 ? "\(fixed(Double(bytes) / 1024, 0)) KiB" : NormaReport.bytes(bytes)
-  }
-
-  /// Bytes of a core's second-level cache.
-  private static var coreCache: Int {
-    #if canImport(Glibc)
-      let found = sysconf(Int32(_SC_LEVEL2_CACHE_SIZE))
-      return found > 0 ? found : 1 << 20
-    #else
-      return 1 << 20
-    #endif
   }
 
   // MARK: - Text

@@ -74,7 +74,7 @@ public final class SegmentationTrainer {
     // The fast layout for 2-d convolutions; outputs follow the weights.
     try model.to(memoryFormat: .channelsLast)
     parameters = model.parameters
-    followers = model.namedModules().compactMap { $0.module as? any ProgressFollowing }
+    followers = model.progressFollowers
   }
 
   /// Checks what can be checked before any network is made.

@@ -108,24 +108,16 @@ import Testing
   }
 
   @Test(arguments: ["standard", "low"]) func agreesWithAStepOfThisMachine(_ memory: String) throws {
-    struct Report: Decodable {
-      struct Case: Decodable {
-        let norm: String
-        let dtype: String
-        let peakTensorBytes: Double
-      }
-      let cases: [Case]
-    }
     let outcome = try Tool.run([
       "bench", "step", "--norms", "group", "--dtypes", "float32", "--width", "8", "--size", "96", "--batch-size", "4",
       "--steps",
       "1", "--warm-up", "1", "--memory", memory, "--json",
     ])
     #expect(outcome.status == 0, "\(outcome.errors)")
-    let report = try JSONDecoder().decode(Report.self, from: Data(outcome.output.utf8))
+    let report = try JSONDecoder().decode(PrintedBenchmark.self, from: Data(outcome.output.utf8))
     let estimate = MemoryEstimate(
       width: 8, size: 96, batchSize: 4, memory: try #require(TrainingCommandOptions.MemoryUse(rawValue: memory)))
-    let ratio = estimate.peakBytes / report.cases[0].peakTensorBytes
+    let ratio = estimate.peakBytes / Double(try #require(report.cases[0].peakTensorBytes))
     #expect((0.85...1.15).contains(ratio), "\(ratio)")
   }
 

@@ -4,7 +4,7 @@ import Testing
 @testable import NormaTool
 
 /// What the benchmarks print with --json, as far as all have it.
-private struct Printed: Decodable {
+struct PrintedBenchmark: Decodable {
   struct Machine: Decodable {
     let processor, system, swift, libtorch, norma: String
     let cores, threads, memoryBytes: Int
@@ -38,10 +38,10 @@ private struct Printed: Decodable {
 }
 
 @Suite struct BenchTests {
-  private func run(_ benchmark: String, _ arguments: [String]) throws -> Printed {
+  private func run(_ benchmark: String, _ arguments: [String]) throws -> PrintedBenchmark {
     let outcome = try Tool.run(["bench", benchmark, "--threads", "1", "--json"] + arguments)
     #expect(outcome.status == 0, "\(outcome.errors)")
-    let printed = try JSONDecoder().decode(Printed.self, from: Data(outcome.output.utf8))
+    let printed = try JSONDecoder().decode(PrintedBenchmark.self, from: Data(outcome.output.utf8))
     #expect(printed.schemaVersion == 1)
     #expect(printed.benchmark == benchmark)
     #expect(printed.machine.threads == 1)

@@ -71,7 +71,8 @@ struct BenchInferenceCommand: ParsableCommand {
     try bench.prepare()
     for norm in norms { try BenchNetwork.options(norm, width: width).validate() }
     let cases = try withoutGradients { try dtypes.flatMap(measure) }
-    print(bench.json ? try BenchRecord(benchmark: "inference", options: options, cases: cases).text() : table(cases))
+    print(
+      bench.json ? try jsonText(of: BenchRecord(benchmark: "inference", options: options, cases: cases)) : table(cases))
   }
 
   private func measure(_ dtype: BenchType) throws -> [Case] {

@@ -88,7 +88,7 @@ struct BenchNormCommand: ParsableCommand {
         }
       }
     }
-    if bench.json { print(try BenchRecord(benchmark: "norm", options: options, cases: cases).text()) }
+    if bench.json { print(try jsonText(of: BenchRecord(benchmark: "norm", options: options, cases: cases))) }
   }
 
   private func measure(_ shape: BenchShape, _ dtype: BenchType, _ layout: BenchLayout) throws -> [Case] {

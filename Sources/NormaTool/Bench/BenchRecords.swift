@@ -15,12 +15,6 @@ struct BenchRecord<Case: Encodable>: Encodable {
   /// Every option by its name on the command line.
   let options: [String: String]
   let cases: [Case]
-
-  func text() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(self), as: UTF8.self)
-  }
 }
 
 /// The machine and software that figures were taken on.

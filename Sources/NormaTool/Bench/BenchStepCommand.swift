@@ -105,7 +105,7 @@ struct BenchStepCommand: ParsableCommand {
     try bench.prepare()
     for norm in norms { try BenchNetwork.options(norm, width: width).validate() }
     let cases = try dtypes.flatMap(measure)
-    print(bench.json ? try BenchRecord(benchmark: "step", options: options, cases: cases).text() : table(cases))
+    print(bench.json ? try jsonText(of: BenchRecord(benchmark: "step", options: options, cases: cases)) : table(cases))
   }
 
   private func measure(_ dtype: BenchType) throws -> [Case] {
