@@ -121,11 +121,12 @@ public struct SegmentationExperiment {
   ) throws -> SegmentationTrainer.Evaluation {
     let onValidation = try trainer.evaluate()
     let onScored = try test.map { try trainer.evaluate(on: $0) } ?? onValidation
-    record.scores = [
-      .loss: onScored.loss, .accuracy: onScored.confusion.accuracy,
-      .dice: Self.mean(onScored.confusion, of: ConfusionMatrix.dice),
-      .iou: Self.mean(onScored.confusion, of: ConfusionMatrix.intersectionOverUnion),
-    ].byName
+    record.scores =
+      [
+        .loss: onScored.loss, .accuracy: onScored.confusion.accuracy,
+        .dice: Self.mean(onScored.confusion, of: ConfusionMatrix.dice),
+        .iou: Self.mean(onScored.confusion, of: ConfusionMatrix.intersectionOverUnion),
+      ].byName
     if training.classes == 2 {
       let chosen = regions(onValidation, validation, SegmentationScores.defaultThresholds).best(.rand)
       let found = regions(onScored, scored, [chosen.threshold])
@@ -168,5 +169,7 @@ public struct SegmentationExperiment {
 }
 
 extension [ScoreName: Double] {
-  fileprivate var byName: [String: Double] { Dictionary(uniqueKeysWithValues: map { ($0.key.rawValue, $0.value) }) }
+  fileprivate var byName: [String: Double] {
+    [String: Double](uniqueKeysWithValues: map { ($0.key.rawValue, $0.value) })
+  }
 }

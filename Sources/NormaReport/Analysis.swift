@@ -87,11 +87,14 @@ extension ComparisonRecord {
     func names(_ list: [(norm: String, advantage: (lead: Double, pair: PairRecord)?)]) -> String {
       list.map { other in
         guard let (lead, pair) = other.advantage else { return other.norm }
-        return "\(other.norm) (by \(fixed(lead, 4)) ± \(fixed(pair.difference.halfWidth, 4)), p = \(probability(pair.adjustedPValue)))"
+        return
+          "\(other.norm) (by \(fixed(lead, 4)) ± \(fixed(pair.difference.halfWidth, 4)), p = \(probability(pair.adjustedPValue)))"
       }.joined(separator: ", ")
     }
     if level.isEmpty {
-      return (best.norm, "\(best.norm) is best: \(lead.dropFirst(best.norm.count + 1)), ahead of \(names(behind)).\(broken)")
+      return (
+        best.norm, "\(best.norm) is best: \(lead.dropFirst(best.norm.count + 1)), ahead of \(names(behind)).\(broken)"
+      )
     }
     return (
       nil,

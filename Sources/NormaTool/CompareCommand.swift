@@ -39,13 +39,16 @@ struct CompareCommand: ParsableCommand {
     if grid.learningRates != nil, training.learningRate != nil {
       throw ValidationError("--learning-rates lists all learning rates: leave out --learning-rate.")
     }
-    let cells = norms.count * grid.seeds * (grid.batchSizes?.values.count ?? 1) * (grid.learningRates?.values.count ?? 1)
+    let cells =
+      norms.count * grid.seeds * (grid.batchSizes?.values.count ?? 1) * (grid.learningRates?.values.count ?? 1)
     guard cells <= 100_000 else { throw ValidationError("that would be \(cells) trainings; 100000 are the most.") }
   }
 
   func run() throws {
     try Experiment(
-      command: "compare", norms: norms, grid: grid, data: data, network: network, training: training, output: output
+      command: "compare", norms: norms, seeds: grid.seeds, batchSizes: grid.batchSizes?.values,
+      learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
+      output: output
     ).run()
   }
 }

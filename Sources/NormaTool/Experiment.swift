@@ -19,7 +19,11 @@ import NormaTraining
 struct Experiment {
   let command: String
   let norms: [Normalization]
-  let grid: GridOptions
+  var seeds = 1
+  /// Instead of those of `training`.
+  var batchSizes: [Int]?
+  var learningRates: [Double]?
+  var score = ScoreName.iou
   let data: DataOptions
   let network: NetworkOptions
   let training: TrainingCommandOptions
@@ -33,7 +37,7 @@ struct Experiment {
     let started = Date()
     let device = try training.resolvedDevice()
     if let threads = training.threads { Runtime.threads = threads }
-    let loaded = try data.load(crop: training.crop, isRepeated: grid.seeds > 1)
+    let loaded = try data.load(crop: training.crop, isRepeated: seeds > 1)
     let options = try training.options(training: loaded.training)
     let experiment = SegmentationExperiment(
       training: loaded.training, validation: loaded.validation, test: loaded.test, options: options
@@ -41,21 +45,22 @@ struct Experiment {
       network.options($0, inputChannels: loaded.training.channels, classes: loaded.training.classes)
     }
     let grid = Grid(
-      norms: norms, batchSizes: grid.batchSizes?.values ?? [training.batchSize],
-      learningRates: grid.learningRates?.values ?? [options.learningRate],
-      seeds: (0..<UInt64(grid.seeds)).map { training.seed &+ $0 })
+      norms: norms, batchSizes: batchSizes ?? [training.batchSize],
+      learningRates: learningRates ?? [options.learningRate],
+      seeds: (0..<UInt64(seeds)).map { training.seed &+ $0 })
     // Everything that can be wrong is found before anything is written or trained.
     try experiment.validate(grid)
-    if [.rand, .info, .randError, .warpingError].contains(self.grid.score), loaded.training.classes != 2 {
+    if [.rand, .info, .randError, .warpingError].contains(score), loaded.training.classes != 2 {
       throw ToolError(
-        "--score \(self.grid.score.rawValue) is for two classes, the labels have \(loaded.training.classes); choose iou, dice, "
+        "--score \(score.rawValue) is for two classes, the labels have \(loaded.training.classes); choose iou, dice, "
           + "accuracy or loss")
     }
 
     let folder = try OutputFolder(output, command: command, started: started)
     var record = ComparisonRecord(
       started: started.formatted(.iso8601), environment: environment(device),
-      configuration: configuration(options, grid, testSlices: loaded.test?.pages ?? 0), data: describe(loaded, experiment.scored), score: self.grid.score)
+      configuration: configuration(options, grid, testSlices: loaded.test?.pages ?? 0),
+      data: describe(loaded, experiment.scored), score: score)
     if let earlier = folder.earlier {
       try checkThatItGoesOn(record, earlier, in: folder.path)
       record.started = earlier.started

@@ -9,8 +9,9 @@ struct OutputOptions: ParsableArguments {
   var overwrite = false
 
   @Flag(
-    help: "Go on with the run in --output: what it finished is kept, the rest is trained. Norms, seeds, batch sizes and "
-      + "learning rates may be more than before; all else must be equal.")
+    help: ArgumentHelp(
+      "Go on with the run in --output: what it finished is kept, the rest is trained. Norms, seeds, batch sizes and "
+        + "learning rates may be more than before; all else must be equal."))
   var resume = false
 
   func validate() throws {
