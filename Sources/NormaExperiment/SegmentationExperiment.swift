@@ -61,7 +61,7 @@ public struct SegmentationExperiment {
   /// Trains one cell. A training that cannot go on is a result too: its record says why.
   /// - Parameters:
   ///   - fileStem: see ``RunRecord/fileStem``.
-  ///   - measuresMemory: false where the process's peak cannot be told for this cell alone.
+  ///   - peakProcessBytes: the peak of the process's memory in this training; nil where it cannot be told.
   ///   - onStep: called after every step.
   ///   - onUpdate: called with the record at the start and after every epoch.
   /// - Throws: what the callbacks throw.
@@ -90,9 +90,9 @@ public struct SegmentationExperiment {
     try onUpdate(record)
     var outcome = Outcome(record: record)
     do {
-      try trainer.run(onStep: onStep) {
-        progress in
+      try trainer.run(onStep: onStep) { _ in
         measure()
+        record.mixes.append(try Self.mixes(model))
         try onUpdate(record)
       }
       if let final = trainer.finalEvaluation, final.confusion.constantAccuracy < 1 {
@@ -100,7 +100,6 @@ public struct SegmentationExperiment {
       }
       try trainer.restoreBest()
       let evaluation = try score(trainer, &record)
-      record.mixes = try Self.mixes(model)
       outcome.best = (model, evaluation)
     } catch let error as TrainingError {
       record.failure = "\(error)"

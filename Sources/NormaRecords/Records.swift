@@ -81,8 +81,8 @@ public struct RunRecord: Codable, Sendable, Equatable {
   public var failure: String?
   /// The class that the final network predicts for every validation pixel, or nil when it has not collapsed.
   public var collapsedToClass: Int?
-  /// The learned mixes of switchable normalization; empty for others.
-  public var mixes: [MixRecord] = []
+  /// The learned mixes of switchable normalization after every epoch; empty lists for others.
+  public var mixes: [[MixRecord]] = []
   /// Scores of the network of the chosen epoch (``bestEpoch``) by ``ScoreName``, on the test slices or, without any, on the
   /// validation slices; empty before the end of training.
   public var scores: [String: Double] = [:]

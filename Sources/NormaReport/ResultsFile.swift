@@ -6,9 +6,12 @@
 import NormaRecords
 
 /// A record as people and programs read it. Numbers that JSON cannot hold are written as the strings "nan", "inf" and "-inf".
-public func jsonText(of record: some Encodable) throws -> String {
+/// - Parameter isPretty: false for one line.
+public func jsonText(of record: some Encodable, isPretty: Bool = true) throws -> String {
   let encoder = JSONEncoder()
-  encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+  // Sorted: the same record gives the same text.
+  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+  if isPretty { encoder.outputFormatting.insert(.prettyPrinted) }
   encoder.nonConformingFloatEncodingStrategy = .convertToString(
     positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
   return String(decoding: try encoder.encode(record), as: UTF8.self)

@@ -100,18 +100,26 @@ struct Experiment {
       try folder.writeHistory(run)
       try folder.write(record)
     }
+    let stem = fileStem(cell, grid, isNew: folder.earlier == nil)
+    let board = try folder.tensorBoard(stem)
     let outcome = try experiment.train(
-      cell, fileStem: fileStem(cell, grid, isNew: folder.earlier == nil),
-      peakProcessBytes: { hasOwnPeak ? ProcessMemory.peakResidentBytes : nil }, onStep: { progress.step($0) },
+      cell, fileStem: stem, peakProcessBytes: { hasOwnPeak ? ProcessMemory.peakResidentBytes : nil },
+      onStep: { progress.step($0) },
       onUpdate: { run in
-        if let epoch = run.history.last { progress.epoch(epoch) }
+        if let epoch = run.history.last {
+          progress.epoch(epoch)
+          try board.write(epoch)
+          try board.write(run.mixes.last ?? [], epoch: epoch.epoch)
+        }
         try update(run)
       })
-    let stem = outcome.record.fileStem
     if let (model, evaluation) = outcome.best {
-      try folder.writePredictions(evaluation, of: experiment.scored, fileStem: stem, overlays: overlays)
+      try folder.writePredictions(
+        evaluation, of: experiment.scored, fileStem: stem, overlays: overlays ? board : nil,
+        epoch: outcome.record.bestEpoch?.epoch ?? 0)
       try folder.writeWeights(model, fileStem: stem, metadata: metadata(model))
     }
+    try board.close()
     // Finished only now that its files are there.
     record.runs[place] = outcome.record
     record.analysis = record.analyzed()

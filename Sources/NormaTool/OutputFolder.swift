@@ -41,10 +41,11 @@ struct OutputFolder {
       }
     }
     remove(in: path) { name in
-      [("history-", ".csv"), ("weights-", ".safetensors"), ("predictions-", ".tif")].contains {
+      [("history-", ".csv"), ("history-", ".jsonl"), ("weights-", ".safetensors"), ("predictions-", ".tif")].contains {
         name.hasPrefix($0.0) && name.hasSuffix($0.1)
       }
     }
+    try? FileManager.default.removeItem(atPath: "\(path)/tensorboard")
     remove(in: "\(path)/overlays") { $0.contains("-slice-") && $0.hasSuffix(".png") }
   }
 
@@ -61,7 +62,15 @@ struct OutputFolder {
     String(norm.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "." || $0 == "=" || $0 == "+") ? $0 : "-" })
   }
 
+  /// The event file of one training.
+  func tensorBoard(_ fileStem: String) throws -> TensorBoardWriter {
+    // TensorBoard would show those of an interrupted training together with the new ones.
+    try? FileManager.default.removeItem(atPath: "\(path)/tensorboard/\(fileStem)")
+    return try TensorBoardWriter(output: path, run: fileStem)
+  }
+
   func writeHistory(_ run: RunRecord) throws {
+    try AtomicFile.write(HistoryJSONLines.text(run.history), to: "\(path)/history-\(run.fileStem).jsonl")
     try AtomicFile.write(HistoryCSV.text(run.history), to: "\(path)/history-\(run.fileStem).csv")
   }
 
@@ -81,15 +90,18 @@ struct OutputFolder {
       entries, metadata: metadata, to: "\(path)/weights-\(fileStem).safetensors")
   }
 
+  /// - Parameter overlays: takes the pictures too; nil for none.
   func writePredictions(
-    _ evaluation: SegmentationTrainer.Evaluation, of slices: SegmentationDataset, fileStem: String, overlays: Bool
+    _ evaluation: SegmentationTrainer.Evaluation, of slices: SegmentationDataset, fileStem: String,
+    overlays: TensorBoardWriter?,
+    epoch: Int
   ) throws {
     let (height, width) = (slices.height, slices.width)
     let stack = try ImageStack(
       pages: slices.pages, channels: slices.classes == 2 ? 1 : slices.classes, height: height,
       width: width, format: .float32, values: evaluation.probabilities.flatMap { $0 })
     try TIFF.write(stack, to: "\(path)/predictions-\(fileStem).tif", compression: .deflate)
-    guard overlays else { return }
+    guard let overlays else { return }
     for page in 0..<slices.pages {
       let overlay = try Overlay.image(
         slices.image(page: page), truth: slices.labels(page: page),
@@ -97,6 +109,7 @@ struct OutputFolder {
         width: width)
       let slice = slices.stackPages.lowerBound + page
       try PNG.write(overlay, to: "\(path)/overlays/\(fileStem)-slice-\(slice).png")
+      try overlays.image("overlay/slice-\(slice)", overlay, step: epoch)
     }
   }
 }

@@ -46,9 +46,11 @@ import Testing
     full.failure = "the loss became \"nan\"\n"
     full.collapsedToClass = 1
     full.mixes = [
-      MixRecord(
-        layer: "encoder.0.conv1.norm", branches: ["instance", "layer", "batch"], mean: [0.25, 0.5, 0.25],
-        variance: [1, 0, 0])
+      [
+        MixRecord(
+          layer: "encoder.0.conv1.norm", branches: ["instance", "layer", "batch"], mean: [0.25, 0.5, 0.25],
+          variance: [1, 0, 0])
+      ]
     ]
     let record = comparison([run("batch", []), full])
     let text = try ResultsFile.text(record)
