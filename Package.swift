@@ -19,7 +19,7 @@ let package = Package(
       name: "Norma",
       targets: [
         "NormaTensor", "NormaNN", "NormaNormalization", "NormaModels", "NormaFormats", "NormaData", "NormaMetrics",
-        "NormaStatistics", "NormaRecords", "NormaTraining", "NormaReport",
+        "NormaStatistics", "NormaRecords", "NormaTraining", "NormaExperiment", "NormaReport",
       ]),
   ],
   dependencies: [
@@ -60,14 +60,15 @@ let package = Package(
     .target(name: "NormaMetrics"),
     .target(name: "NormaStatistics"),
     .target(name: "NormaRecords"),
-    .target(name: "NormaReport", dependencies: ["NormaRecords", "NormaFormats"]),
+    .target(name: "NormaReport", dependencies: ["NormaRecords", "NormaStatistics", "NormaFormats"]),
 
     // Both together
     .target(name: "NormaTraining", dependencies: ["NormaNN", "NormaData", "NormaMetrics", "NormaRecords"]),
+    .target(name: "NormaExperiment", dependencies: ["NormaTraining", "NormaModels"]),
     .executableTarget(
       name: "NormaTool",
       dependencies: [
-        "NormaTraining", "NormaModels", "NormaReport",
+        "NormaExperiment", "NormaReport", "NormaMetrics",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 

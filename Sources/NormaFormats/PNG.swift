@@ -16,6 +16,17 @@ public enum PNG {
     bytes.prefix(signature.count).elementsEqual(signature)
   }
 
+  /// What the header of a PNG file declares, or nil where the bytes are none. A palette counts as three channels.
+  static func extent(of bytes: [UInt8]) -> (height: Int, width: Int, channels: Int)? {
+    let name = signature.count + 4
+    guard isMagic(bytes), bytes.count > 25, bytes[name..<name + 4].elementsEqual("IHDR".utf8),
+      let channels = [0: 1, 2: 3, 3: 3, 4: 2, 6: 4][bytes[25]]
+    else { return nil }
+    func number(_ offset: Int) -> Int { bytes[offset..<offset + 4].reduce(0) { $0 << 8 | Int($1) } }
+    let (width, height) = (number(name + 4), number(name + 8))
+    return width > 0 && height > 0 ? (height, width, channels) : nil
+  }
+
   /// Reads an image as a stack of one page; throws `FormatError` naming what is wrong.
   ///
   /// Palettes become RGB (with alpha where they have it), greys of 1, 2 and 4 bits are spread over 0…255.
@@ -95,7 +106,12 @@ public enum PNG {
 
   static func write(_ stack: ImageStack, to output: OutputFile) throws {
     defer { output.discard() }
-    let path = output.path
+    try encode(stack, for: output.path).withUnsafeBytes { try output.write($0) }
+    try output.commit()
+  }
+
+  /// The bytes of a PNG file; errors name `path`, which they are for.
+  static func encode(_ stack: ImageStack, for path: String) throws -> [UInt8] {
     guard stack.pages == 1 else {
       throw FormatError.writing(
         path, "a PNG file holds one page, the stack has \(stack.pages); write each page, or a TIFF file")
@@ -129,8 +145,7 @@ public enum PNG {
       throw FormatError.writing(path, "libpng: \(text(image))")
     }
     defer { free(data) }
-    try output.write(UnsafeRawBufferPointer(start: data, count: bytes.position))
-    try output.commit()
+    return Array(UnsafeRawBufferPointer(start: data, count: bytes.position))
   }
 
   private static func text(_ image: norma_png) -> String {

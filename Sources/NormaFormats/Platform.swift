@@ -85,6 +85,22 @@ final class InputFile {
   }
 }
 
+/// Writes all bytes, in as many calls as it takes.
+private func writeAll(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, path: String) throws {
+  var done = 0
+  while done < bytes.count {
+    let count = retrying { write(descriptor, bytes.baseAddress! + done, bytes.count - done) }
+    if count <= 0 { throw FormatError.writing(path, errorText(errno)) }
+    done += count
+  }
+}
+
+/// Makes what was written durable; the error's code, or nil.
+private func synchronize(_ descriptor: Int32) -> Int32? {
+  // Some file systems know no fsync and say EINVAL; others report a full disk only here.
+  fsync(descriptor) != 0 && errno != EINVAL ? errno : nil
+}
+
 /// A file that is written under a temporary name beside its target and renamed when it is complete.
 final class OutputFile {
   let path: String
@@ -121,28 +137,11 @@ final class OutputFile {
 
   deinit { discard() }
 
-  func write(_ bytes: UnsafeRawBufferPointer) throws {
-    var done = 0
-    while done < bytes.count {
-      let count = retrying {
-        #if canImport(Glibc)
-          Glibc.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
-        #elseif canImport(Musl)
-          Musl.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
-        #else
-          Darwin.write(descriptor, bytes.baseAddress! + done, bytes.count - done)
-        #endif
-      }
-      if count <= 0 { throw FormatError.writing(path, errorText(errno)) }
-      done += count
-    }
-  }
+  func write(_ bytes: UnsafeRawBufferPointer) throws { try writeAll(bytes, to: descriptor, path: path) }
 
   /// Makes the bytes durable and moves the file to its name; on failure nothing remains.
   func commit() throws {
-    // Some file systems know no fsync and say EINVAL; others report a full disk only here.
-    if fsync(descriptor) != 0, errno != EINVAL {
-      let code = errno
+    if let code = synchronize(descriptor) {
       discard()
       throw FormatError.writing(path, errorText(code))
     }
@@ -160,6 +159,47 @@ final class OutputFile {
     isOpen = false
     close(descriptor)
     if isSibling { unlink(scratch) }
+  }
+}
+
+/// A new file that grows while others read it.
+final class GrowingFile {
+  let path: String
+  private var descriptor: Int32?
+  private var length = 0
+
+  /// Nil where there is a file of this name.
+  init?(_ path: String) throws {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0o666)
+    if descriptor < 0 {
+      let code = errno
+      if code == EEXIST { return nil }
+      throw FormatError.writing(path, errorText(code))
+    }
+    self.path = path
+    self.descriptor = descriptor
+  }
+
+  deinit { if let descriptor { close(descriptor) } }
+
+  /// Appends all bytes; where it throws, none, as readers would take what comes next for the rest of a part.
+  func append(_ bytes: UnsafeRawBufferPointer) throws {
+    guard let descriptor else { throw FormatError.writing(path, "it has been closed; open another one to go on") }
+    do {
+      try writeAll(bytes, to: descriptor, path: path)
+      length += bytes.count
+    } catch {
+      _ = ftruncate(descriptor, off_t(length))
+      throw error
+    }
+  }
+
+  /// Makes the bytes durable and takes no more.
+  func finish() throws {
+    guard let descriptor else { return }
+    self.descriptor = nil
+    defer { close(descriptor) }
+    if let code = synchronize(descriptor) { throw FormatError.writing(path, errorText(code)) }
   }
 }
 

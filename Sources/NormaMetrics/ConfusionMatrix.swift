@@ -21,6 +21,12 @@ public struct ConfusionMatrix: Sendable, Equatable {
     }
   }
 
+  /// Adds the counts of other pixels.
+  public mutating func add(_ other: ConfusionMatrix) {
+    precondition(other.classes == classes, "both confusion matrices must have \(classes) classes, got \(other.classes)")
+    for index in counts.indices { counts[index] += other.counts[index] }
+  }
+
   public var total: Int { counts.reduce(0, +) }
 
   /// Share of pixels that were predicted right; NaN without pixels.

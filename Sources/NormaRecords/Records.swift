@@ -58,45 +58,45 @@ public struct MixRecord: Codable, Sendable, Equatable {
   }
 }
 
-/// Training under one normalization.
-public struct NormRecord: Codable, Sendable, Equatable {
-  public var norm: String
+/// The training of one network: a normalization, batch size, learning rate and seed.
+public struct RunRecord: Codable, Sendable, Equatable {
+  public var cell: CellRecord
+  /// What the names of the run's files have after `history-`, `weights-` and so on.
+  public var fileStem: String
+  /// Whether training came to its end, by the last epoch or by a failure.
+  public var isFinished = false
   /// Parameters and running statistics.
   public var totalParameters: Int
   public var trainableParameters: Int
-  public var history: [EpochRecord]
+  public var history: [EpochRecord] = []
   /// Milliseconds of every training step, in order, without the wait for data.
-  public var stepMilliseconds: [Double]
+  public var stepMilliseconds: [Double] = []
   /// Milliseconds that every step waited for its data.
-  public var dataWaitMilliseconds: [Double]
+  public var dataWaitMilliseconds: [Double] = []
   /// Largest number of bytes in live tensors during training and validation.
-  public var peakTensorBytes: Int
-  /// Peak resident memory of the process since this norm began; nil where the system does not tell.
+  public var peakTensorBytes = 0
+  /// Peak resident memory of the process since this run began; nil where the system does not tell.
   public var peakProcessBytes: Int?
   /// Why training ended early, or nil.
   public var failure: String?
   /// The class that the final network predicts for every validation pixel, or nil when it has not collapsed.
   public var collapsedToClass: Int?
-  /// The learned mixes of switchable normalization; empty for others.
-  public var mixes: [MixRecord]
+  /// The learned mixes of switchable normalization after every epoch; empty lists for others.
+  public var mixes: [[MixRecord]] = []
+  /// Scores of the network of the chosen epoch (``bestEpoch``) by ``ScoreName``, on the test slices or, without any, on the
+  /// validation slices; empty before the end of training.
+  public var scores: [String: Double] = [:]
+  /// The threshold on probabilities that the scores of regions were taken at; chosen on the validation slices.
+  public var threshold: Double?
 
-  public init(
-    norm: String, totalParameters: Int, trainableParameters: Int, history: [EpochRecord],
-    stepMilliseconds: [Double], dataWaitMilliseconds: [Double], peakTensorBytes: Int,
-    peakProcessBytes: Int?, failure: String?, collapsedToClass: Int?, mixes: [MixRecord]
-  ) {
-    self.norm = norm
+  public init(_ cell: CellRecord, fileStem: String, totalParameters: Int, trainableParameters: Int) {
+    self.cell = cell
+    self.fileStem = fileStem
     self.totalParameters = totalParameters
     self.trainableParameters = trainableParameters
-    self.history = history
-    self.stepMilliseconds = stepMilliseconds
-    self.dataWaitMilliseconds = dataWaitMilliseconds
-    self.peakTensorBytes = peakTensorBytes
-    self.peakProcessBytes = peakProcessBytes
-    self.failure = failure
-    self.collapsedToClass = collapsedToClass
-    self.mixes = mixes
   }
+
+  public var norm: String { cell.norm }
 
   public var trainingSeconds: Double { history.reduce(0) { $0 + $1.seconds } }
 
@@ -119,6 +119,57 @@ public struct NormRecord: Codable, Sendable, Equatable {
   }
 }
 
+/// A place in the grid of trainings.
+public struct CellRecord: Codable, Sendable, Hashable {
+  /// Name as on the command line.
+  public var norm: String
+  public var batchSize: Int
+  public var learningRate: Double
+  /// Runs of the same seed have the same initial weights but for the norm itself, samples, order and augmentation.
+  public var seed: UInt64
+
+  public init(norm: String, batchSize: Int, learningRate: Double, seed: UInt64) {
+    self.norm = norm
+    self.batchSize = batchSize
+    self.learningRate = learningRate
+    self.seed = seed
+  }
+}
+
+/// What a run is scored by.
+public enum ScoreName: String, Codable, Sendable, CaseIterable {
+  /// The training loss, on whole slices.
+  case loss
+  case accuracy
+  /// Means over the classes.
+  case dice, iou
+  /// Of two classes, class 1 being the foreground: those of the ISBI 2012 challenge, V_Rand and V_Info after border thinning,
+  /// Rand error and warping error.
+  case rand, info
+  case randError = "rand-error"
+  case warpingError = "warping-error"
+
+  public var isBetterWhenLower: Bool {
+    switch self {
+    case .loss, .randError, .warpingError: true
+    case .accuracy, .dice, .iou, .rand, .info: false
+    }
+  }
+
+  public var title: String {
+    switch self {
+    case .loss: "loss"
+    case .accuracy: "accuracy"
+    case .dice: "Dice"
+    case .iou: "IoU"
+    case .rand: "V_Rand"
+    case .info: "V_Info"
+    case .randError: "Rand error"
+    case .warpingError: "warping error"
+    }
+  }
+}
+
 /// The data of a run.
 public struct DataRecord: Codable, Sendable, Equatable {
   /// Such as "synthetic EM-like stack (seed 0)" or the path of the images.
@@ -126,21 +177,24 @@ public struct DataRecord: Codable, Sendable, Equatable {
   public var isSynthetic: Bool
   public var trainingSlices: Int
   public var validationSlices: Int
+  /// 0 where scores are taken on the validation slices.
+  public var testSlices: Int
   public var height: Int
   public var width: Int
   public var channels: Int
   public var classes: Int
-  /// The accuracy of the best constant prediction on the validation slices.
+  /// The accuracy of the best constant prediction on the slices that scores are taken on.
   public var constantAccuracy: Double
 
   public init(
-    name: String, isSynthetic: Bool, trainingSlices: Int, validationSlices: Int, height: Int, width: Int,
-    channels: Int, classes: Int, constantAccuracy: Double
+    name: String, isSynthetic: Bool, trainingSlices: Int, validationSlices: Int, testSlices: Int = 0, height: Int,
+    width: Int, channels: Int, classes: Int, constantAccuracy: Double
   ) {
     self.name = name
     self.isSynthetic = isSynthetic
     self.trainingSlices = trainingSlices
     self.validationSlices = validationSlices
+    self.testSlices = testSlices
     self.height = height
     self.width = width
     self.channels = channels
@@ -168,7 +222,7 @@ public struct EnvironmentRecord: Codable, Sendable, Equatable {
 
 /// results.json.
 public struct ComparisonRecord: Codable, Sendable, Equatable {
-  public static let currentVersion = 1
+  public static let currentVersion = 2
   public var schemaVersion = ComparisonRecord.currentVersion
   /// ISO 8601, UTC.
   public var started: String
@@ -176,16 +230,22 @@ public struct ComparisonRecord: Codable, Sendable, Equatable {
   /// Every option of the run by its name on the command line.
   public var configuration: [String: String]
   public var data: DataRecord
-  public var norms: [NormRecord]
+  /// What norms are compared by.
+  public var score: ScoreName
+  /// In the order of training.
+  public var runs: [RunRecord]
+  /// What the finished runs show together, one entry per batch size.
+  public var analysis: [AnalysisRecord] = []
 
   public init(
     started: String, environment: EnvironmentRecord, configuration: [String: String], data: DataRecord,
-    norms: [NormRecord]
+    score: ScoreName, runs: [RunRecord] = []
   ) {
     self.started = started
     self.environment = environment
     self.configuration = configuration
     self.data = data
-    self.norms = norms
+    self.score = score
+    self.runs = runs
   }
 }

@@ -3,46 +3,97 @@ import NormaRecords
 /// The table that a comparison ends with.
 public enum ComparisonTable {
   public static func text(_ record: ComparisonRecord) -> String {
-    let batch = record.norms.first { $0.norm == "batch" }?.medianStepMilliseconds
+    let isGrid = Set(record.runs.map(\.norm)).count < record.runs.count
+    return ([isGrid ? ofGrid(record) : ofSingleRuns(record)] + remarks(record)).joined(separator: "\n")
+  }
+
+  /// One run per norm, with what it went through.
+  private static func ofSingleRuns(_ record: ComparisonRecord) -> String {
+    let batch = record.runs.first { $0.norm == "batch" }?.medianStepMilliseconds
     let header = [
       "norm", "parameters", "time", "ms/step", "× batch", "data wait", "best val loss (epoch)", "last val acc",
       "peak tensors",
       "peak process",
     ]
-    let rows = record.norms.map { norm -> [String] in
-      let step = norm.medianStepMilliseconds
+    let rows = record.runs.map { run -> [String] in
+      let step = run.medianStepMilliseconds
       let ratio = step.flatMap { step in batch.map { step / $0 } }
-      let best = norm.bestEpoch.map { "\(fixed($0.validationLoss, 4)) (\($0.epoch))" } ?? "–"
+      let best = run.bestEpoch.map { "\(fixed($0.validationLoss, 4)) (\($0.epoch))" } ?? "–"
       return [
-        norm.norm, grouped(norm.totalParameters), clock(norm.trainingSeconds), fixed(step, 1), fixed(ratio, 2),
-        norm.dataWaitShare.map { "\(fixed(100 * $0, 1)) %" } ?? "–", best,
-        fixed(norm.history.last?.validationAccuracy, 4), bytes(norm.peakTensorBytes),
-        bytes(norm.peakProcessBytes),
+        run.norm, grouped(run.totalParameters), clock(run.trainingSeconds), fixed(step, 1), fixed(ratio, 2),
+        run.dataWaitShare.map { "\(fixed(100 * $0, 1)) %" } ?? "–", best,
+        fixed(run.history.last?.validationAccuracy, 4), bytes(run.peakTensorBytes),
+        bytes(run.peakProcessBytes),
       ]
     }
-    return ([textTable(header: header, rows: rows)] + remarks(record)).joined(separator: "\n")
+    return textTable(header: header, rows: rows)
+  }
+
+  /// Several runs per norm, batch size by batch size: means and half-widths of their 95 % intervals.
+  private static func ofGrid(_ record: ComparisonRecord) -> String {
+    let shown = [record.score] + [.iou, .accuracy, .rand].filter { $0 != record.score }
+    let known = shown.filter { score in record.runs.contains { $0.scores[score.rawValue] != nil } }
+    return record.analysis.map { analysis in
+      let batch = analysis.contenders.first { $0.norm == "batch" }?.stepMilliseconds?.mean
+      let rows = analysis.contenders.map { norm -> [String] in
+        [norm.norm, "\(norm.learningRate)", "\(norm.seeds.count - norm.failures)/\(norm.seeds.count)"]
+          + known.map { spread(norm.scores[$0.rawValue], 4) }
+          + [
+            spread(norm.validationLoss, 4), spread(norm.stepMilliseconds, 1),
+            fixed(norm.stepMilliseconds.flatMap { step in batch.map { step.mean / $0 } }, 2),
+            spread(norm.epochsToTarget, 1) + (norm.epochsToTarget.map { " (\($0.count))" } ?? ""),
+            bytes(norm.peakTensorBytes),
+          ]
+      }
+      let header =
+        ["norm", "rate", "runs"] + known.map(\.title)
+        + [
+          "val loss", "ms/step", "× batch", "epochs to \(fixed(analysis.targetLoss, 4)) (runs)", "peak tensors",
+        ]
+      return "Batch size \(analysis.batchSize)\n\n" + textTable(header: header, rows: rows) + "\n\n"
+        + wrapped(analysis.verdict, 98).joined(separator: "\n")
+    }.joined(separator: "\n\n")
+  }
+
+  private static func spread(_ spread: SpreadRecord?, _ digits: Int) -> String {
+    guard let spread else { return "–" }
+    return fixed(spread.mean, digits) + (spread.halfWidth.map { " ± \(fixed($0, digits))" } ?? "")
   }
 
   /// What a reader of the numbers has to know.
   static func remarks(_ record: ComparisonRecord) -> [String] {
+    let data = record.data
+    let held =
+      data.testSlices > 0
+      ? "\(data.validationSlices) to choose the epoch by, the last \(data.testSlices) for the scores"
+      : "the last \(data.validationSlices) for validation"
     var lines = [
       "",
-      "Data: \(record.data.name), \(record.data.trainingSlices) slices for training, the last "
-        + "\(record.data.validationSlices) for validation. A constant prediction scores \(fixed(record.data.constantAccuracy, 4)).",
+      "Data: \(data.name), \(data.trainingSlices) slices for training, \(held). A constant prediction scores "
+        + "\(fixed(data.constantAccuracy, 4)).",
     ]
-    for norm in record.norms {
-      if let failure = norm.failure { lines.append("\(norm.norm) stopped early: \(failure)") }
-      if let constant = norm.collapsedToClass {
+    let isGrid = Set(record.runs.map(\.norm)).count < record.runs.count
+    for run in record.runs {
+      let name = isGrid ? run.fileStem : run.norm
+      if let failure = run.failure { lines.append("\(name) stopped early: \(failure)") }
+      if let constant = run.collapsedToClass {
         let remedy =
           record.configuration["head"] == "seed"
           ? "The ReLU in front of the last convolution can die and leave only its bias; try --head plain, another --seed or "
             + "a lower --learning-rate."
           : "Try another --learning-rate, --class-weights balanced, or more epochs."
         lines.append(
-          "\(norm.norm) has collapsed: it predicts class \(constant) for every validation pixel. \(remedy)")
+          "\(name) has collapsed: it predicts class \(constant) for every validation pixel. \(remedy)")
       }
     }
-    if record.norms.count > 1 {
+    if isGrid {
+      lines.append(
+        "± is half the 95 % t interval of the mean over seeds. Every pair of norms is compared seed by seed; p is Holm-corrected "
+          + "over the pairs of a batch size.")
+      if data.testSlices == 0 {
+        lines.append("Scores are of the slices that also chose the epochs: give --test-slices for a fair comparison.")
+      }
+    } else if record.runs.count > 1 {
       lines.append(
         "One run per norm: differences of this size also occur between seeds, so this ranks nothing for certain.")
     }

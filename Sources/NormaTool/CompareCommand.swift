@@ -17,6 +17,7 @@ struct CompareCommand: ParsableCommand {
     transform: CompareCommand.parseNorms)
   var norms: [Normalization] = [.batch, .group(groups: nil), .switchable]
 
+  @OptionGroup(title: "Repeats") var grid: GridOptions
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Network") var network: NetworkOptions
   @OptionGroup(title: "Training") var training: TrainingCommandOptions
@@ -31,9 +32,23 @@ struct CompareCommand: ParsableCommand {
     return norms
   }
 
+  func validate() throws {
+    if grid.batchSizes != nil, training.batchSize != 1 {
+      throw ValidationError("--batch-sizes lists all batch sizes: leave out --batch-size.")
+    }
+    if grid.learningRates != nil, training.learningRate != nil {
+      throw ValidationError("--learning-rates lists all learning rates: leave out --learning-rate.")
+    }
+    let cells =
+      norms.count * grid.seeds * (grid.batchSizes?.values.count ?? 1) * (grid.learningRates?.values.count ?? 1)
+    guard cells <= 100_000 else { throw ValidationError("that would be \(cells) trainings; 100000 are the most.") }
+  }
+
   func run() throws {
     try Experiment(
-      command: "compare", norms: norms, data: data, network: network, training: training, output: output
+      command: "compare", norms: norms, seeds: grid.seeds, batchSizes: grid.batchSizes?.values,
+      learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
+      output: output
     ).run()
   }
 }

@@ -6,6 +6,7 @@
 
 import ArgumentParser
 import NormaData
+import NormaExperiment
 import NormaFormats
 import NormaModels
 import NormaNormalization
@@ -14,11 +15,15 @@ import NormaReport
 import NormaTensor
 import NormaTraining
 
-/// Trains the U-Net under each of several normalizations: the same initial weights but for the norm itself, the
-/// same samples in the same order with the same augmentation, the same dropout.
+/// A comparison as the command line runs it: data, folder, progress and records around the trainings.
 struct Experiment {
   let command: String
   let norms: [Normalization]
+  var seeds = 1
+  /// Instead of those of `training`.
+  var batchSizes: [Int]?
+  var learningRates: [Double]?
+  var score = ScoreName.iou
   let data: DataOptions
   let network: NetworkOptions
   let training: TrainingCommandOptions
@@ -32,86 +37,127 @@ struct Experiment {
     let started = Date()
     let device = try training.resolvedDevice()
     if let threads = training.threads { Runtime.threads = threads }
-    let loaded = try data.load(crop: training.crop)
+    let loaded = try data.load(crop: training.crop, isRepeated: seeds > 1)
     let options = try training.options(training: loaded.training)
+    let experiment = SegmentationExperiment(
+      training: loaded.training, validation: loaded.validation, test: loaded.test, options: options
+    ) { [network] in
+      network.options($0, inputChannels: loaded.training.channels, classes: loaded.training.classes)
+    }
+    let grid = Grid(
+      norms: norms, batchSizes: batchSizes ?? [training.batchSize],
+      learningRates: learningRates ?? [options.learningRate],
+      seeds: (0..<UInt64(seeds)).map { training.seed &+ $0 })
     // Everything that can be wrong is found before anything is written or trained.
-    let multiple = network.options(.none).extentMultiple
-    try SegmentationTrainer.validate(options, extentMultiple: multiple, training: loaded.training)
-    for norm in norms { try network.options(norm).validate() }
+    try experiment.validate(grid)
+    if [.rand, .info, .randError, .warpingError].contains(score), loaded.training.classes != 2 {
+      throw ToolError(
+        "--score \(score.rawValue) is for two classes, the labels have \(loaded.training.classes); choose iou, dice, "
+          + "accuracy or loss")
+    }
 
     let folder = try OutputFolder(output, command: command, started: started)
     var record = ComparisonRecord(
       started: started.formatted(.iso8601), environment: environment(device),
-      configuration: configuration(options), data: describe(loaded), norms: [])
+      configuration: configuration(options, grid, testSlices: loaded.test?.pages ?? 0),
+      data: describe(loaded, experiment.scored), score: score)
+    if let earlier = folder.earlier {
+      try checkThatItGoesOn(record, earlier, in: folder.path)
+      record.started = earlier.started
+      record.runs = earlier.runs.filter(\.isFinished)
+    }
     try folder.write(record)
-    let progress = Progress(norms: norms.count, epochs: options.epochs)
+    let done = Set(record.runs.map(\.cell))
+    let cells = grid.cells.filter { !done.contains($0.record) }
+    let progress = Progress(runs: cells.count, epochs: options.epochs)
     progress.note("\(loaded.name) → \(folder.path)")
-    for (index, norm) in norms.enumerated() {
-      progress.begin(norm.name, index: index)
-      let result = try train(norm, loaded, options, progress, folder, &record)
-      if let failure = result.failure { progress.note("\(norm.name): \(failure)") }
+    if !done.isEmpty { progress.note("\(done.count) finished trainings are kept, \(cells.count) are to do") }
+    for (index, cell) in cells.enumerated() {
+      progress.begin(title(cell, grid), index: index)
+      // Overlays of one seed show what there is to see.
+      try train(
+        cell, experiment, grid, progress, folder, &record, overlays: cell.record.seed == grid.seeds[0])
+      if let failure = record.runs.last?.failure { progress.note("\(title(cell, grid)): \(failure)") }
     }
     print(output.json ? try ResultsFile.text(record) : ComparisonTable.text(record) + "\n\nResults: \(folder.path)")
-    if record.norms.contains(where: { $0.failure != nil }) { throw ExitCode.failure }
+    if norms.contains(where: { norm in record.runs.allSatisfy { $0.norm != norm.name || $0.failure != nil } }) {
+      throw ExitCode.failure
+    }
   }
 
-  /// Trains one norm and writes all it leaves; `record` is kept up to date on disk after every epoch.
+  /// Trains one cell and writes all it leaves; `record` is kept up to date on disk after every epoch.
   private func train(
-    _ norm: Normalization, _ loaded: DataOptions.Loaded, _ options: TrainingOptions, _ progress: Progress,
-    _ folder: OutputFolder, _ record: inout ComparisonRecord
-  ) throws -> NormRecord {
+    _ cell: Grid.Cell, _ experiment: SegmentationExperiment, _ grid: Grid, _ progress: Progress,
+    _ folder: OutputFolder, _ record: inout ComparisonRecord, overlays: Bool
+  ) throws {
     TensorMemory.returnUnused()
     TensorMemory.resetPeak()
-    // A peak that cannot be reset is of earlier norms too, and not told.
+    // A peak that cannot be reset is of earlier runs too, and not told.
     let hasOwnPeak = ProcessMemory.resetPeak()
-    let generator = try Generator(seed: training.seed)
-    let model = try UNet(
-      network.options(norm, inputChannels: loaded.training.channels, classes: loaded.training.classes),
-      generator: generator,
-      dropoutGenerator: options.device == .cpu ? generator : try Generator(seed: training.seed, device: options.device))
-    let trainer = try SegmentationTrainer(
-      model: model, extentMultiple: model.options.extentMultiple, training: loaded.training,
-      validation: loaded.validation, options: options)
-    var result = NormRecord(
-      norm: norm.name, totalParameters: model.totalCount, trainableParameters: model.trainableCount, history: [],
-      stepMilliseconds: [], dataWaitMilliseconds: [], peakTensorBytes: 0, peakProcessBytes: nil, failure: nil,
-      collapsedToClass: nil, mixes: [])
-    let place = record.norms.count
-    record.norms.append(result)
-    func update() throws {
-      result.history = trainer.history
-      result.stepMilliseconds = trainer.stepMilliseconds
-      result.dataWaitMilliseconds = trainer.dataWaitMilliseconds
-      result.peakTensorBytes = TensorMemory.peakBytes
-      result.peakProcessBytes = hasOwnPeak ? ProcessMemory.peakResidentBytes : nil
-      record.norms[place] = result
-      try folder.writeHistory(result.history, norm: norm.name)
+    let place = record.runs.count
+    func update(_ run: RunRecord) throws {
+      if place < record.runs.count { record.runs[place] = run } else { record.runs.append(run) }
+      try folder.writeHistory(run)
       try folder.write(record)
     }
-    do {
-      try trainer.run(
-        onStep: { progress.step($0) },
-        onEpoch: {
-          progress.epoch($0)
-          try update()
-        })
-      if let evaluation = trainer.finalEvaluation {
-        if evaluation.confusion.constantAccuracy < 1 {
-          result.collapsedToClass = evaluation.confusion.constantPrediction
+    let stem = fileStem(cell, grid, isNew: folder.earlier == nil)
+    let board = try folder.tensorBoard(stem)
+    let outcome = try experiment.train(
+      cell, fileStem: stem, peakProcessBytes: { hasOwnPeak ? ProcessMemory.peakResidentBytes : nil },
+      onStep: { progress.step($0) },
+      onUpdate: { run in
+        if let epoch = run.history.last {
+          progress.epoch(epoch)
+          try board.write(epoch)
+          try board.write(run.mixes.last ?? [], epoch: epoch.epoch)
         }
-        try folder.writePredictions(evaluation, norm: norm.name, validation: loaded.validation)
-      }
-      result.mixes = try mixes(model)
-      try folder.writeWeights(model, norm: norm.name, metadata: metadata(model))
-    } catch let error as FormatError {
-      // Nothing can be written any more: no use in going on.
-      throw error
-    } catch {
-      // The other norms still have their say.
-      result.failure = "\(error)"
+        try update(run)
+      })
+    if let (model, evaluation) = outcome.best {
+      try folder.writePredictions(
+        evaluation, of: experiment.scored, fileStem: stem, overlays: overlays ? board : nil,
+        epoch: outcome.record.bestEpoch?.epoch ?? 0)
+      try folder.writeWeights(model, fileStem: stem, metadata: metadata(model))
     }
-    try update()
-    return result
+    try board.close()
+    // Finished only now that its files are there.
+    record.runs[place] = outcome.record
+    record.analysis = record.analyzed()
+    try update(outcome.record)
+  }
+
+  /// The norm, and what else tells the cell from others.
+  private func parts(_ cell: Grid.Cell, _ grid: Grid, all: Bool = false) -> [String] {
+    var parts = [cell.record.norm]
+    if all || grid.batchSizes.count > 1 { parts.append("batch\(cell.record.batchSize)") }
+    if all || grid.learningRates.count > 1 { parts.append("rate\(cell.record.learningRate)") }
+    if all || grid.seeds.count > 1 { parts.append("seed\(cell.record.seed)") }
+    return parts
+  }
+
+  private func title(_ cell: Grid.Cell, _ grid: Grid) -> String { parts(cell, grid).joined(separator: " ") }
+
+  private func fileStem(_ cell: Grid.Cell, _ grid: Grid, isNew: Bool) -> String {
+    // What was there may have left out any of the parts.
+    OutputFolder.fileName(parts(cell, grid, all: !isNew).joined(separator: "-"))
+  }
+
+  /// - Throws: unless the records differ in what a wider grid may differ in alone.
+  private func checkThatItGoesOn(_ record: ComparisonRecord, _ earlier: ComparisonRecord, in folder: String) throws {
+    let free: Set = ["norms", "seed", "seeds", "batch-size", "learning-rate"]
+    let names = Set(record.configuration.keys).union(earlier.configuration.keys).subtracting(free)
+    let different = names.filter { record.configuration[$0] != earlier.configuration[$0] }.sorted()
+    guard different.isEmpty else {
+      let list = different.map {
+        "--\($0) \(earlier.configuration[$0] ?? "not given") there, \(record.configuration[$0] ?? "not given") now"
+      }
+      throw ToolError(
+        "the run in '\(folder)' cannot go on with other options (\(list.joined(separator: "; "))); give the same ones or "
+          + "another --output")
+    }
+    guard record.data == earlier.data else {
+      throw ToolError("the data are not those of the run in '\(folder)'; choose another --output")
+    }
   }
 
   private func metadata(_ model: UNet) -> [String: String] {
@@ -122,21 +168,12 @@ struct Experiment {
     ]
   }
 
-  private func mixes(_ model: UNet) throws -> [MixRecord] {
-    try model.namedModules().compactMap { key, module in
-      guard let norm = module as? SwitchableNorm else { return nil }
-      let shares = try norm.namedShares()
-      return MixRecord(
-        layer: key, branches: shares.map(\.branch), mean: shares.map(\.mean), variance: shares.map(\.variance))
-    }
-  }
-
-  private func describe(_ loaded: DataOptions.Loaded) -> DataRecord {
+  private func describe(_ loaded: DataOptions.Loaded, _ scored: SegmentationDataset) -> DataRecord {
     DataRecord(
       name: loaded.name, isSynthetic: loaded.isSynthetic, trainingSlices: loaded.training.pages,
-      validationSlices: loaded.validation.pages, height: loaded.training.height, width: loaded.training.width,
-      channels: loaded.training.channels, classes: loaded.training.classes,
-      constantAccuracy: loaded.validation.classFrequencies.max() ?? 0)
+      validationSlices: loaded.validation.pages, testSlices: loaded.test?.pages ?? 0, height: loaded.training.height,
+      width: loaded.training.width, channels: loaded.training.channels, classes: loaded.training.classes,
+      constantAccuracy: scored.classFrequencies.max() ?? 0)
   }
 
   private func environment(_ device: Device) -> EnvironmentRecord {
@@ -146,15 +183,17 @@ struct Experiment {
   }
 
   /// The options by their names on the command line.
-  private func configuration(_ options: TrainingOptions) -> [String: String] {
+  private func configuration(_ options: TrainingOptions, _ grid: Grid, testSlices: Int) -> [String: String] {
+    func list(_ values: [some LosslessStringConvertible]) -> String { values.map(\.description).joined(separator: ",") }
     var all = [
       "norms": norms.map(\.name).joined(separator: ","), "val-slices": "\(data.valSlices)",
+      "test-slices": "\(testSlices)", "seeds": "\(grid.seeds.count)",
       "width": "\(network.width)", "dropout": "\(network.dropout)", "head": network.head.rawValue,
       "epochs": "\(training.epochs)", "samples-per-epoch": "\(training.samplesPerEpoch)",
-      "batch-size": "\(training.batchSize)", "crop": "\(training.crop)", "seed": "\(training.seed)",
+      "batch-size": list(grid.batchSizes), "crop": "\(training.crop)", "seed": "\(training.seed)",
       "augment": training.augment.rawValue, "loss": training.loss.rawValue,
       "class-weights": training.classWeights.description, "border-weights": "\(training.borderWeights)",
-      "optimizer": training.optimizer.rawValue, "learning-rate": "\(options.learningRate)",
+      "optimizer": training.optimizer.rawValue, "learning-rate": list(grid.learningRates),
       "weight-decay": "\(training.weightDecay)", "schedule": options.schedule.name,
       "dtype": training.dtype.rawValue, "device": training.device, "threads": "\(Runtime.threads)",
       "allocator": training.allocator.rawValue, "memory": training.memory.rawValue,

@@ -16,13 +16,19 @@ import NormaTraining
 struct OutputFolder {
   let path: String
 
+  /// What the folder held, when the run goes on.
+  let earlier: ComparisonRecord?
+
   /// Makes the folder. Nothing of an earlier run is replaced unless asked for.
   init(_ options: OutputOptions, command: String, started: Date) throws {
     path = options.output ?? "runs/\(command)-\(Self.stamp(started))"
-    if Folder.exists("\(path)/results.json"), !options.overwrite {
+    let exists = Folder.exists("\(path)/results.json")
+    if exists, !options.overwrite, !options.resume {
       throw ToolError(
-        "'\(path)' already holds the results of a run; choose another --output, or pass --overwrite to replace them")
+        "'\(path)' already holds the results of a run; choose another --output, pass --resume to go on with it, or "
+          + "--overwrite to replace them")
     }
+    earlier = exists && options.resume ? try ResultsFile.read("\(path)/results.json") : nil
     try Folder.make("\(path)/overlays")
     if options.overwrite { removeEarlierResults() }
   }
@@ -35,10 +41,11 @@ struct OutputFolder {
       }
     }
     remove(in: path) { name in
-      [("history-", ".csv"), ("weights-", ".safetensors"), ("predictions-", ".tif")].contains {
+      [("history-", ".csv"), ("history-", ".jsonl"), ("weights-", ".safetensors"), ("predictions-", ".tif")].contains {
         name.hasPrefix($0.0) && name.hasSuffix($0.1)
       }
     }
+    try? FileManager.default.removeItem(atPath: "\(path)/tensorboard")
     remove(in: "\(path)/overlays") { $0.contains("-slice-") && $0.hasSuffix(".png") }
   }
 
@@ -50,16 +57,25 @@ struct OutputFolder {
     try AtomicFile.write(ResultsFile.text(record), to: "\(path)/results.json")
   }
 
-  private func fileName(_ norm: String) -> String {
+  /// A name in which every character may stand in a file name.
+  static func fileName(_ norm: String) -> String {
     String(norm.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "." || $0 == "=" || $0 == "+") ? $0 : "-" })
   }
 
-  func writeHistory(_ history: [EpochRecord], norm: String) throws {
-    try AtomicFile.write(HistoryCSV.text(history), to: "\(path)/history-\(fileName(norm)).csv")
+  /// The event file of one training.
+  func tensorBoard(_ fileStem: String) throws -> TensorBoardWriter {
+    // TensorBoard would show those of an interrupted training together with the new ones.
+    try? FileManager.default.removeItem(atPath: "\(path)/tensorboard/\(fileStem)")
+    return try TensorBoardWriter(output: path, run: fileStem)
+  }
+
+  func writeHistory(_ run: RunRecord) throws {
+    try AtomicFile.write(HistoryJSONLines.text(run.history), to: "\(path)/history-\(run.fileStem).jsonl")
+    try AtomicFile.write(HistoryCSV.text(run.history), to: "\(path)/history-\(run.fileStem).csv")
   }
 
   /// The state of the network in PyTorch's layout and keys: float32, and counters as int64.
-  func writeWeights(_ model: Module, norm: String, metadata: [String: String]) throws {
+  func writeWeights(_ model: Module, fileStem: String, metadata: [String: String]) throws {
     let entries = try model.stateDictionary().map { key, value in
       if !value.dtype.isFloatingPoint {
         let counts: [Int64] = try value.array()
@@ -71,24 +87,29 @@ struct OutputFolder {
         name: key, dtype: "F32", shape: value.shape, bytes: numbers.withUnsafeBytes(Array.init))
     }
     try Safetensors.write(
-      entries, metadata: metadata, to: "\(path)/weights-\(fileName(norm)).safetensors")
+      entries, metadata: metadata, to: "\(path)/weights-\(fileStem).safetensors")
   }
 
+  /// - Parameter overlays: takes the pictures too; nil for none.
   func writePredictions(
-    _ evaluation: SegmentationTrainer.Evaluation, norm: String, validation: SegmentationDataset
+    _ evaluation: SegmentationTrainer.Evaluation, of slices: SegmentationDataset, fileStem: String,
+    overlays: TensorBoardWriter?,
+    epoch: Int
   ) throws {
-    let (height, width) = (validation.height, validation.width)
+    let (height, width) = (slices.height, slices.width)
     let stack = try ImageStack(
-      pages: validation.pages, channels: validation.classes == 2 ? 1 : validation.classes, height: height,
+      pages: slices.pages, channels: slices.classes == 2 ? 1 : slices.classes, height: height,
       width: width, format: .float32, values: evaluation.probabilities.flatMap { $0 })
-    try TIFF.write(stack, to: "\(path)/predictions-\(fileName(norm)).tif", compression: .deflate)
-    for page in 0..<validation.pages {
+    try TIFF.write(stack, to: "\(path)/predictions-\(fileStem).tif", compression: .deflate)
+    guard let overlays else { return }
+    for page in 0..<slices.pages {
       let overlay = try Overlay.image(
-        validation.image(page: page), truth: validation.labels(page: page),
+        slices.image(page: page), truth: slices.labels(page: page),
         prediction: evaluation.predictions[page], ignored: SegmentationDataset.ignoredClass, height: height,
         width: width)
-      let slice = validation.stackPages.lowerBound + page
-      try PNG.write(overlay, to: "\(path)/overlays/\(fileName(norm))-slice-\(slice).png")
+      let slice = slices.stackPages.lowerBound + page
+      try PNG.write(overlay, to: "\(path)/overlays/\(fileStem)-slice-\(slice).png")
+      try overlays.image("overlay/slice-\(slice)", overlay, step: epoch)
     }
   }
 }

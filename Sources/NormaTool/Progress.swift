@@ -12,34 +12,34 @@ import NormaTraining
 
 /// Shows on standard error how far the trainings are: a bar on a terminal, a line per epoch elsewhere.
 final class Progress {
-  private let norms: Int
+  private let runs: Int
   private let epochs: Int
   private let isTerminal = isatty(2) == 1
   private let clock = ContinuousClock()
-  private var normIndex = 0
-  private var normStart: ContinuousClock.Instant
+  private var runIndex = 0
+  private var runStart: ContinuousClock.Instant
   private var lastDrawn: ContinuousClock.Instant?
   private var name = ""
 
-  init(norms: Int, epochs: Int) {
-    self.norms = norms
+  init(runs: Int, epochs: Int) {
+    self.runs = runs
     self.epochs = epochs
-    normStart = clock.now
+    runStart = clock.now
   }
 
   func begin(_ name: String, index: Int) {
     self.name = name
-    normIndex = index
-    normStart = clock.now
+    runIndex = index
+    runStart = clock.now
   }
 
   func step(_ progress: TrainingProgress) {
     let now = clock.now
     guard isTerminal else {
       // Lines come once per epoch here, which can be hours: tell early how long all will take.
-      if normIndex == 0, progress.epoch == 1, progress.step == min(10, progress.stepsPerEpoch) {
-        let perStep = (now - normStart) / .seconds(1) / Double(progress.step)
-        let all = perStep * Double(epochs * progress.stepsPerEpoch * norms)
+      if runIndex == 0, progress.epoch == 1, progress.step == min(10, progress.stepsPerEpoch) {
+        let perStep = (now - runStart) / .seconds(1) / Double(progress.step)
+        let all = perStep * Double(epochs * progress.stepsPerEpoch * runs)
         note("about \(NormaReport.clock(all)) for the whole run, by the first steps")
       }
       return
@@ -48,10 +48,10 @@ final class Progress {
     lastDrawn = now
     let done = (progress.epoch - 1) * progress.stepsPerEpoch + progress.step
     let total = epochs * progress.stepsPerEpoch
-    let elapsed = (now - normStart) / .seconds(1)
-    // The norms still to come are taken to need as long as this one.
+    let elapsed = (now - runStart) / .seconds(1)
+    // The runs still to come are taken to need as long as this one.
     let whole = elapsed / Double(done) * Double(total)
-    let remaining = whole - elapsed + whole * Double(norms - normIndex - 1)
+    let remaining = whole - elapsed + whole * Double(runs - runIndex - 1)
     let width = 20
     let filled = progress.step * width / progress.stepsPerEpoch
     let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)

@@ -17,7 +17,8 @@ struct TrainCommand: ParsableCommand {
 
   func run() throws {
     try Experiment(
-      command: "train", norms: [norm], data: data, network: network, training: training, output: output
+      command: "train", norms: [norm], data: data, network: network, training: training,
+      output: output
     ).run()
   }
 }

@@ -28,6 +28,8 @@ import Testing
     #expect(m.counts == [1, 1, 1, 2])
     m.add(truth: [], prediction: [])
     #expect(m.total == 5)
+    m.add(matrix(2, [0, 1, 1], [0, 1, 0]))
+    #expect(m.counts == [2, 1, 2, 3])
   }
 
   @Test func ignoredPixelsAreLeftOut() {

@@ -13,14 +13,24 @@ func epoch(
     dataWaitSeconds: wait)
 }
 
-func norm(_ name: String, _ history: [EpochRecord] = [epoch(1)], steps: [Double] = [10, 30, 20]) -> NormRecord {
-  NormRecord(
-    norm: name, totalParameters: 1_234_567, trainableParameters: 1_234_000, history: history,
-    stepMilliseconds: steps, dataWaitMilliseconds: steps.map { _ in 1 }, peakTensorBytes: 412 << 20,
-    peakProcessBytes: nil, failure: nil, collapsedToClass: nil, mixes: [])
+/// A finished run.
+func run(
+  _ norm: String, _ history: [EpochRecord] = [epoch(1)], steps: [Double] = [10, 30, 20], batchSize: Int = 1,
+  learningRate: Double = 0.001, seed: UInt64 = 0, scores: [ScoreName: Double] = [:]
+) -> RunRecord {
+  var run = RunRecord(
+    CellRecord(norm: norm, batchSize: batchSize, learningRate: learningRate, seed: seed),
+    fileStem: "\(norm)-seed\(seed)", totalParameters: 1_234_567, trainableParameters: 1_234_000)
+  run.isFinished = true
+  run.history = history
+  run.stepMilliseconds = steps
+  run.dataWaitMilliseconds = steps.map { _ in 1 }
+  run.peakTensorBytes = 412 << 20
+  run.scores = Dictionary(uniqueKeysWithValues: scores.map { ($0.key.rawValue, $0.value) })
+  return run
 }
 
-func comparison(_ norms: [NormRecord]) -> ComparisonRecord {
+func comparison(_ runs: [RunRecord], score: ScoreName = .iou) -> ComparisonRecord {
   ComparisonRecord(
     started: "2026-01-02T03:04:05Z",
     environment: EnvironmentRecord(norma: "1", libtorch: "2", processor: "p", threads: 2, device: "cpu"),
@@ -29,5 +39,5 @@ func comparison(_ norms: [NormRecord]) -> ComparisonRecord {
       name: "cells", isSynthetic: true, trainingSlices: 20, validationSlices: 4, height: 64, width: 96,
       channels: 1,
       classes: 2, constantAccuracy: 0.77514),
-    norms: norms)
+    score: score, runs: runs)
 }

@@ -5,20 +5,20 @@ import Testing
 
 @Suite struct RecordTests {
   @Test func medianAndBestEpoch() {
-    #expect(norm("a", steps: [10, 30, 20]).medianStepMilliseconds == 20)
-    #expect(norm("a", steps: [10, 40, 20, 30]).medianStepMilliseconds == 25)
-    #expect(norm("a", steps: []).medianStepMilliseconds == nil)
+    #expect(run("a", steps: [10, 30, 20]).medianStepMilliseconds == 20)
+    #expect(run("a", steps: [10, 40, 20, 30]).medianStepMilliseconds == 25)
+    #expect(run("a", steps: []).medianStepMilliseconds == nil)
     let history = [
       epoch(1, validationLoss: .nan), epoch(2, validationLoss: 0.3), epoch(3, validationLoss: 0.2),
       epoch(4, validationLoss: 0.2),
     ]
     #expect(
-      norm("a", history).bestEpoch?.epoch == 3, "the first of equal ones, and never one that is not a number")
-    #expect(norm("a", [history[0]]).bestEpoch == nil)
-    #expect(norm("a", []).bestEpoch == nil)
-    #expect(norm("a", history).trainingSeconds == 40)
-    #expect(norm("a", [epoch(1, wait: 1), epoch(2, seconds: 6)]).dataWaitShare == 0.0625)
-    #expect(norm("a", []).dataWaitShare == nil)
+      run("a", history).bestEpoch?.epoch == 3, "the first of equal ones, and never one that is not a number")
+    #expect(run("a", [history[0]]).bestEpoch == nil)
+    #expect(run("a", []).bestEpoch == nil)
+    #expect(run("a", history).trainingSeconds == 40)
+    #expect(run("a", [epoch(1, wait: 1), epoch(2, seconds: 6)]).dataWaitShare == 0.0625)
+    #expect(run("a", []).dataWaitShare == nil)
   }
 }
 
@@ -41,32 +41,34 @@ import Testing
 
 @Suite struct ResultsFileTests {
   @Test func roundTrip() throws {
-    var full = norm("switchable", [epoch(1), epoch(2, loss: 0.1)])
+    var full = run("switchable", [epoch(1), epoch(2, loss: 0.1)])
     full.peakProcessBytes = 1 << 33
     full.failure = "the loss became \"nan\"\n"
     full.collapsedToClass = 1
     full.mixes = [
-      MixRecord(
-        layer: "encoder.0.conv1.norm", branches: ["instance", "layer", "batch"], mean: [0.25, 0.5, 0.25],
-        variance: [1, 0, 0])
+      [
+        MixRecord(
+          layer: "encoder.0.conv1.norm", branches: ["instance", "layer", "batch"], mean: [0.25, 0.5, 0.25],
+          variance: [1, 0, 0])
+      ]
     ]
-    let record = comparison([norm("batch", []), full])
+    let record = comparison([run("batch", []), full])
     let text = try ResultsFile.text(record)
     #expect(try ResultsFile.record(fromText: text) == record)
     #expect(text.hasSuffix("}\n"))
-    #expect(text.contains("\"schemaVersion\" : 1"))
+    #expect(text.contains("\"schemaVersion\" : 2"))
     // Sorted keys: the same record gives the same text.
     #expect(try ResultsFile.text(ResultsFile.record(fromText: text)) == text)
   }
 
   @Test func numbersThatJSONCannotHold() throws {
     let record = comparison([
-      norm("none", [epoch(1, loss: .nan, validationLoss: .infinity, validationAccuracy: -.infinity)])
+      run("none", [epoch(1, loss: .nan, validationLoss: .infinity, validationAccuracy: -.infinity)])
     ])
     let text = try ResultsFile.text(record)
     #expect(text.contains("\"loss\" : \"nan\""))
     #expect(text.contains("\"validationLoss\" : \"inf\""))
-    let back = try ResultsFile.record(fromText: text).norms[0].history[0]
+    let back = try ResultsFile.record(fromText: text).runs[0].history[0]
     #expect(back.loss.isNaN)
     #expect(back.validationLoss == .infinity)
     #expect(back.validationAccuracy == -.infinity)
@@ -93,9 +95,9 @@ import Testing
 
   @Test func rowsByHand() {
     let history = [epoch(1, validationLoss: 0.3, wait: 3.3), epoch(2, validationLoss: 0.21234, seconds: 56)]
-    var switchable = norm("switchable", history, steps: [30, 50])
+    var switchable = run("switchable", history, steps: [30, 50])
     switchable.peakProcessBytes = 3 << 30
-    let lines = lines(comparison([norm("batch", history), switchable]))
+    let lines = lines(comparison([run("batch", history), switchable]))
     #expect(
       columns(lines[0]) == [
         "norm", "parameters", "time", "ms/step", "× batch", "data wait", "best val loss (epoch)", "last val acc",
@@ -116,17 +118,17 @@ import Testing
   }
 
   @Test func withoutBatchThereIsNothingToCompareWith() {
-    let lines = lines(comparison([norm("group")]))
+    let lines = lines(comparison([run("group")]))
     #expect(columns(lines[2])[4] == "–")
     #expect(!lines.joined().contains("ranks nothing"), "one norm is no comparison")
   }
 
   @Test func remarks() {
-    var collapsed = norm("batch")
+    var collapsed = run("batch")
     collapsed.collapsedToClass = 1
-    var failed = norm("none", [], steps: [])
+    var failed = run("none", [], steps: [])
     failed.failure = "the loss became nan in epoch 1"
-    let lines = lines(comparison([collapsed, failed, norm("group")]))
+    let lines = lines(comparison([collapsed, failed, run("group")]))
     #expect(lines.count { $0.hasPrefix("batch has collapsed: it predicts class 1") } == 1)
     #expect(lines.count { $0 == "none stopped early: the loss became nan in epoch 1" } == 1)
     #expect(lines.count { $0.contains("collapsed") } == 1)

@@ -57,6 +57,19 @@ import Testing
     Case(name: "no weight at all", arguments: ["--class-weights", "0,0"], says: ["not all 0"]),
     Case(name: "no epochs", arguments: ["--epochs", "0"], says: ["--epochs"]),
     Case(name: "device", arguments: ["--device", "gpu"], says: ["gpu", "cuda"]),
+    Case(name: "no seeds", arguments: ["--seeds", "0"], says: ["--seeds", "1…10000"]),
+    Case(name: "batch sizes", arguments: ["--batch-sizes", "1,x"], says: ["'x'", "whole number"]),
+    Case(name: "batch size twice", arguments: ["--batch-sizes", "1,1"], says: ["twice"]),
+    Case(
+      name: "batch sizes and one", arguments: ["--batch-sizes", "1,2", "--batch-size", "2"],
+      says: ["leave out --batch-size"]),
+    Case(
+      name: "learning rates and one", arguments: ["--learning-rates", "1e-3", "--learning-rate", "1"],
+      says: ["leave out --learning-rate"]),
+    Case(name: "unknown score", arguments: ["--score", "mcc"], says: ["mcc", "rand-error"]),
+    Case(name: "test slices", arguments: ["--test-slices", "3"], says: ["4"]),
+    Case(name: "resume nothing", arguments: ["--resume"], says: ["--output"]),
+    Case(name: "resume and overwrite", arguments: ["--resume", "--overwrite"], says: ["one of them"]),
     Case(name: "not writable", arguments: ["--output", "labels.tif/run"], says: ["labels.tif", "writable"]),
   ]
 

@@ -37,19 +37,19 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     }
     let record = try ResultsFile.record(
       fromText: String(contentsOfFile: folder.path("run/results.json"), encoding: .utf8))
-    #expect(record.norms.map(\.norm) == ["none", "batch", "group:2", "switchable"])
+    #expect(record.runs.map(\.norm) == ["none", "batch", "group:2", "switchable"])
     #expect(record.data.isSynthetic)
     #expect(record.configuration["crop"] == "32")
     #expect(record.configuration["allocator"] == "caching")
-    for norm in record.norms {
+    for norm in record.runs {
       #expect(norm.history.count == 2)
       #expect(norm.stepMilliseconds.count == 12)
       #expect(norm.peakTensorBytes > 100_000)
       #expect(norm.failure == nil)
       #expect(norm.history.allSatisfy { (0...1).contains($0.validationAccuracy) && $0.validationLoss > 0 })
     }
-    #expect(record.norms[3].mixes.count == 22)
-    #expect(record.norms[0].mixes.isEmpty)
+    #expect(record.runs[3].mixes.map(\.count) == [22, 22], "after every epoch")
+    #expect(record.runs[0].mixes == [[], []])
   }
 
   @Test func overwritingLeavesNothingOfOtherNorms() throws {
@@ -59,10 +59,12 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     try Data("mine".utf8).write(to: folder.url.appendingPathComponent("run/notes.txt"))
     #expect(try Tool.run(["compare", "--norms", "none", "--overwrite"] + options).status == 0)
     let names = try FileManager.default.subpathsOfDirectory(atPath: folder.path("run")).sorted()
+    #expect(names.count { $0.hasPrefix("tensorboard/none/events.out.tfevents.") } == 1)
     #expect(
-      names == [
-        "history-none.csv", "notes.txt", "overlays", "overlays/none-slice-2.png", "overlays/none-slice-3.png",
-        "predictions-none.tif", "results.json", "weights-none.safetensors",
+      names.filter { !$0.hasPrefix("tensorboard/none/") } == [
+        "history-none.csv", "history-none.jsonl", "notes.txt", "overlays", "overlays/none-slice-2.png",
+        "overlays/none-slice-3.png", "predictions-none.tif", "results.json", "tensorboard", "tensorboard/none",
+        "weights-none.safetensors",
       ])
   }
 
@@ -75,7 +77,7 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
       #expect(outcome.status == 0, "\(outcome.errors)")
       let record = try ResultsFile.record(
         fromText: String(contentsOfFile: folder.path("\(name)/results.json"), encoding: .utf8))
-      return record.norms[0].history.map { [$0.loss, $0.accuracy, $0.validationLoss, $0.validationAccuracy] }
+      return record.runs[0].history.map { [$0.loss, $0.accuracy, $0.validationLoss, $0.validationAccuracy] }
     }
     let first = try histories("a", seed: "7")
     #expect(try histories("b", seed: "7") == first)
@@ -99,7 +101,7 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     #expect(outcome.status == 0, "\(outcome.errors)")
     let record = try ResultsFile.record(fromText: outcome.output)
     #expect(record.data.classes == 3)
-    #expect(record.norms[0].history.last?.validationDice.count == 3)
+    #expect(record.runs[0].history.last?.validationDice.count == 3)
     #expect(try TIFF.read(folder.path("run/predictions-switchable.tif")).channels == 3)
   }
 
@@ -126,7 +128,69 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     #expect(outcome.errors.contains("the loss became"))
     let record = try ResultsFile.record(
       fromText: String(contentsOfFile: folder.path("run/results.json"), encoding: .utf8))
-    #expect(record.norms[0].failure?.contains("learning rate") == true)
+    #expect(record.runs[0].failure?.contains("learning rate") == true)
+  }
+
+  @Test func aGridIsComparedAndGoesOn() throws {
+    let folder = try TemporaryFolder()
+    let results = folder.path("run/results.json")
+    func compare(_ norms: String, _ seeds: String, _ more: [String] = []) throws -> Tool.Outcome {
+      try Tool.run(
+        ["compare", "--norms", norms, "--seeds", seeds, "--batch-sizes", "1,3", "--output", folder.path("run")]
+          + smallSynthetic + ["--val-slices", "1"] + more)
+    }
+    let first = try compare("batch,group:2", "1", ["--test-slices", "1"])
+    #expect(first.status == 0, "\(first.errors)")
+    let before = try ResultsFile.read(results)
+    #expect(before.runs.count == 4)
+    #expect(before.data.trainingSlices == 2 && before.data.validationSlices == 1 && before.data.testSlices == 1)
+    #expect(Set(before.runs.map(\.fileStem)) == ["batch-batch1", "batch-batch3", "group-2-batch1", "group-2-batch3"])
+    #expect(before.runs.map(\.stepMilliseconds.count) == [12, 12, 4, 4])
+    for run in before.runs {
+      #expect(run.isFinished)
+      #expect(run.scores.count == ScoreName.allCases.count)
+      #expect(run.scores.values.allSatisfy { $0 >= 0 && ($0 <= 1 || $0 == run.scores["loss"]) }, "\(run.scores)")
+      #expect((0...1).contains(try #require(run.threshold)))
+    }
+    #expect(before.analysis.map(\.batchSize) == [1, 3])
+
+    #expect(try compare("batch", "1").errors.contains("--resume"), "nothing is replaced unasked")
+    // An interrupted training is not a result, and a wider grid trains only what is new.
+    var interrupted = before
+    interrupted.runs[3].isFinished = false
+    try Data(ResultsFile.text(interrupted).utf8).write(to: URL(fileURLWithPath: results))
+    let second = try compare("batch,group:2,none", "2", ["--resume"])
+    #expect(second.status == 0, "\(second.errors)")
+    #expect(second.errors.contains("3 finished trainings are kept, 9 are to do"))
+    #expect(second.output.contains("2 seeds are too few to name a winner"))
+    #expect(second.output.contains("Batch size 3"))
+    let after = try ResultsFile.read(results)
+    #expect(after.runs.count == 12)
+    #expect(Set(after.runs.map(\.cell)).count == 12)
+    #expect(Array(after.runs.prefix(3)) == Array(before.runs.prefix(3)))
+    // The same cell gives the same numbers.
+    let again = try #require(after.runs.first { $0.cell == before.runs[3].cell })
+    #expect(again.scores == before.runs[3].scores)
+    #expect(Set(after.runs.map(\.fileStem)).count == 12)
+
+    let other = try compare("batch", "2", ["--resume", "--optimizer", "sgd"])
+    #expect(other.status != 0)
+    #expect(other.errors.contains("--optimizer adam there, sgd now"))
+    #expect(try ResultsFile.read(results) == after, "nothing is lost")
+  }
+
+  @Test func aDivergedCellIsAResultAndTheGridGoesOn() throws {
+    let folder = try TemporaryFolder()
+    let outcome = try Tool.run(
+      [
+        "compare", "--norms", "none", "--optimizer", "sgd", "--learning-rates", "1e30,0.01", "--output",
+        folder.path("run"),
+      ] + smallSynthetic)
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    let record = try ResultsFile.read(folder.path("run/results.json"))
+    #expect(record.runs.map { $0.failure == nil } == [false, true])
+    #expect(record.analysis[0].contenders.map(\.learningRate) == [0.01])
+    #expect(outcome.output.contains("stopped early"))
   }
 
   @Test func describeListsTheLoggedTotals() throws {

@@ -14,8 +14,17 @@ struct DataOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Label value of pixels that do not count.", valueName: "value"))
   var ignoreLabel: Int?
 
-  @Option(help: ArgumentHelp("How many of the last slices are for validation.", valueName: "count"))
+  @Option(
+    help: ArgumentHelp(
+      "Slices for validation, which chooses the epoch: the last of the stack, or those before the test slices.",
+      valueName: "count"))
   var valSlices = 4
+
+  @Option(
+    help: ArgumentHelp(
+      "How many of the last slices are for scores alone. (default: with several --seeds as many as --val-slices if the stack "
+        + "has them, else none: scores are then of the validation slices)", valueName: "count"))
+  var testSlices: Int?
 
   @Option(
     help: ArgumentHelp(
@@ -35,6 +44,9 @@ struct DataOptions: ParsableArguments {
     }
     if images != nil, syntheticSize != nil || syntheticSlices != nil || syntheticSeed != nil {
       throw ValidationError("the --synthetic options are for the built-in stack; leave them out with --images.")
+    }
+    if let testSlices, testSlices < 0 {
+      throw ValidationError("--test-slices must be at least 0, got \(testSlices).")
     }
     guard (2...10_000).contains(slicesOfSynthetic) else {
       throw ValidationError("--synthetic-slices must be in 2…10000, got \(slicesOfSynthetic).")
@@ -60,10 +72,13 @@ struct DataOptions: ParsableArguments {
     let isSynthetic: Bool
     let training: SegmentationDataset
     let validation: SegmentationDataset
+    let test: SegmentationDataset?
   }
 
-  /// - Parameter crop: the size of the synthetic stack where none is given.
-  func load(crop: Int) throws -> Loaded {
+  /// - Parameters:
+  ///   - crop: the size of the synthetic stack where none is given.
+  ///   - isRepeated: whether there are several seeds.
+  func load(crop: Int, isRepeated: Bool) throws -> Loaded {
     let name: String
     let stacks: (images: ImageStack, labels: ImageStack)
     if let images, let labels {
@@ -76,7 +91,13 @@ struct DataOptions: ParsableArguments {
     }
     let dataset = try SegmentationDataset(
       images: stacks.images, labels: stacks.labels, ignore: ignoreLabel, name: name)
-    let (training, validation) = try dataset.split(validationSlices: valSlices)
-    return Loaded(name: name, isSynthetic: images == nil, training: training, validation: validation)
+    let forTest = testSlices ?? (isRepeated ? max(0, min(valSlices, dataset.pages - valSlices - 1)) : 0)
+    let held = valSlices + forTest
+    let (training, rest) = try dataset.split(validationSlices: held)
+    guard forTest > 0 else {
+      return Loaded(name: name, isSynthetic: images == nil, training: training, validation: rest, test: nil)
+    }
+    let (validation, test) = try rest.split(validationSlices: forTest)
+    return Loaded(name: name, isSynthetic: images == nil, training: training, validation: validation, test: test)
   }
 }

@@ -1,0 +1,49 @@
+import ArgumentParser
+import NormaRecords
+
+/// What is varied besides the norm, and what norms are compared by.
+struct GridOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Runs of every norm, with the seeds --seed, --seed + 1, …; 5 or more can show a difference.", valueName: "count"))
+  var seeds = 1
+
+  @Option(
+    help: ArgumentHelp("Batch sizes, each compared by itself. (default: --batch-size)", valueName: "list"),
+    transform: { try GridList(parsing: $0, "a whole number in 1…65536") { (1...65_536).contains($0) } })
+  var batchSizes: GridList<Int>?
+
+  @Option(
+    help: ArgumentHelp(
+      "Learning rates to choose from for every norm and batch size, by validation loss. (default: --learning-rate)",
+      valueName: "list"),
+    transform: { try GridList(parsing: $0, "a number above 0") { $0 > 0 && $0.isFinite } })
+  var learningRates: GridList<Double>?
+
+  @Option(
+    help: ArgumentHelp(
+      "What norms are compared by: \(ScoreName.allCases.map(\.rawValue).joined(separator: ", ")). The last four need two "
+        + "classes.", valueName: "score"))
+  var score = ScoreName.iou
+
+  func validate() throws {
+    guard (1...10_000).contains(seeds) else { throw ValidationError("--seeds must be in 1…10000, got \(seeds).") }
+  }
+}
+
+extension ScoreName: ExpressibleByArgument {}
+
+/// Different numbers, separated by commas.
+struct GridList<Value: LosslessStringConvertible & Hashable & Sendable>: Sendable {
+  let values: [Value]
+
+  init(parsing text: String, _ kind: String, where fits: (Value) -> Bool) throws {
+    values = try text.split(separator: ",", omittingEmptySubsequences: false).map {
+      guard let value = Value(String($0)), fits(value) else {
+        throw ValidationError("'\($0)' is not \(kind); give a list such as 1,4")
+      }
+      return value
+    }
+    guard Set(values).count == values.count else { throw ValidationError("'\(text)' has a number twice") }
+  }
+}
