@@ -64,7 +64,7 @@ let package = Package(
 
     // Both together
     .target(name: "NormaTraining", dependencies: ["NormaNN", "NormaData", "NormaMetrics", "NormaRecords"]),
-    .target(name: "NormaExperiment", dependencies: ["NormaTraining", "NormaModels"]),
+    .target(name: "NormaExperiment", dependencies: ["NormaTraining", "NormaModels", "NormaStatistics"]),
     .executableTarget(
       name: "NormaTool",
       dependencies: [

@@ -21,7 +21,7 @@ struct OutputFolder {
 
   /// Makes the folder. Nothing of an earlier run is replaced unless asked for.
   init(_ options: OutputOptions, command: String, started: Date) throws {
-    path = options.output ?? "runs/\(command)-\(Self.stamp(started))"
+    path = options.output ?? Self.defaultPath(command, started)
     let exists = Folder.exists("\(path)/results.json")
     if exists, !options.overwrite, !options.resume {
       throw ToolError(
@@ -49,8 +49,9 @@ struct OutputFolder {
     remove(in: "\(path)/overlays") { $0.contains("-slice-") && $0.hasSuffix(".png") }
   }
 
-  private static func stamp(_ date: Date) -> String {
-    String(date.formatted(.iso8601).map { "0123456789".contains($0) ? $0 : "-" }.dropLast())
+  /// Where results go unless the user says so.
+  static func defaultPath(_ command: String, _ started: Date) -> String {
+    "runs/\(command)-" + String(started.formatted(.iso8601).map { "0123456789".contains($0) ? $0 : "-" }.dropLast())
   }
 
   func write(_ record: ComparisonRecord) throws {

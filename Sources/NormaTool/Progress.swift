@@ -76,3 +76,14 @@ final class Progress {
     fflush(stderr)
   }
 }
+
+/// A line on standard error that is written over until it is finished; without a terminal only finished lines.
+final class LineProgress {
+  private let isTerminal = isatty(2) == 1
+
+  func show(_ text: String) {
+    if isTerminal { fputs("\r\(text)\u{1B}[K", stderr) }
+  }
+
+  func finish(_ text: String) { fputs((isTerminal ? "\r" : "") + text + (isTerminal ? "\u{1B}[K\n" : "\n"), stderr) }
+}

@@ -1,0 +1,97 @@
+import NormaRecords
+
+/// A textbook claim about normalization, and the experiment that puts it to the test.
+public struct Claim: Sendable {
+  /// The name on the command line.
+  public let name: String
+  public let statement: String
+  public let source: String
+  /// What is done, in a sentence.
+  public let experiment: String
+  /// What is measured, and what it is measured over.
+  let quantity: String
+  let condition: String
+  var isLogarithmic = false
+  let tests: [Test]
+  /// All arms under all conditions for one seed.
+  let measure: @Sendable (ClaimSetting, _ seed: UInt64) throws -> [Value]
+
+  /// How much may be spent.
+  public enum Budget: String, Sendable, CaseIterable {
+    case quick, full
+    /// Training steps of a trial.
+    var steps: Int { self == .quick ? 80 : 300 }
+    public var seeds: Int { self == .quick ? 5 : 10 }
+  }
+
+  struct Value {
+    let arm: String
+    let condition: String
+    let value: Double
+  }
+
+  struct Place: Hashable {
+    let arm: String
+    let condition: String
+  }
+
+  struct Test {
+    enum Kind {
+      /// The first is greater than the second.
+      case greater(Place, Place)
+      /// The first is not smaller than the second by the margin or more.
+      case notWorse(Place, Place)
+      /// Some of them differ from others.
+      case differ([Place])
+    }
+    let kind: Kind
+    /// The smallest difference that would matter.
+    let margin: Double
+  }
+
+  /// Measures all seeds and answers.
+  /// - Parameter onSeed: called after every seed, with the number of those that are done.
+  public func run(
+    _ setting: ClaimSetting, seeds: [UInt64], onSeed: (Int) -> Void = { _ in }
+  ) throws -> ClaimRecord {
+    var places: [Place] = []
+    var values: [Place: [Double]] = [:]
+    let clock = ContinuousClock()
+    let start = clock.now
+    for (index, seed) in seeds.enumerated() {
+      for value in try measure(setting, seed) {
+        let place = Place(arm: value.arm, condition: value.condition)
+        if values[place] == nil { places.append(place) }
+        values[place, default: []].append(value.value)
+      }
+      onSeed(index + 1)
+    }
+    let results = tests.map { $0.answer(values) }
+    return ClaimRecord(
+      name: name, statement: statement, source: source, experiment: experiment, quantity: quantity,
+      condition: condition, isLogarithmic: isLogarithmic,
+      measurements: places.map { MeasurementRecord(arm: $0.arm, condition: $0.condition, values: values[$0]!) },
+      tests: results, answer: ClaimRecord.Answer(all: results.map(\.answer)), seconds: (clock.now - start) / .seconds(1)
+    )
+  }
+}
+
+/// What all claims share.
+public struct ClaimSetting: Sendable {
+  public let data: ClaimData
+  public let budget: Claim.Budget
+
+  public init(data: ClaimData, budget: Claim.Budget) {
+    self.data = data
+    self.budget = budget
+  }
+
+  var trial: ClaimTrial {
+    var trial = ClaimTrial()
+    trial.steps = budget.steps
+    return trial
+  }
+
+  /// Halfway between guessing and knowing.
+  var learned: Double { (1 + 1 / Double(data.classes)) / 2 }
+}
