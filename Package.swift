@@ -83,6 +83,7 @@ let package = Package(
     .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
     .testTarget(
       name: "NormaTrainingTests", dependencies: ["NormaTraining", "NormaModels", "NormaData", "TestSupport"]),
+    .testTarget(name: "NormaExperimentTests", dependencies: ["NormaExperiment"]),
     .testTarget(name: "NormaMetricsTests", dependencies: ["NormaMetrics"]),
     .testTarget(name: "NormaStatisticsTests", dependencies: ["NormaStatistics"]),
     .testTarget(name: "NormaReportTests", dependencies: ["NormaReport", "NormaRecords", "NormaFormats"]),

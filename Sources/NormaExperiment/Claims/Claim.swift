@@ -20,7 +20,7 @@ public struct Claim: Sendable {
   public enum Budget: String, Sendable, CaseIterable {
     case quick, full
     /// Training steps of a trial.
-    var steps: Int { self == .quick ? 80 : 300 }
+    var steps: Int { self == .quick ? 150 : 400 }
     public var seeds: Int { self == .quick ? 5 : 10 }
   }
 

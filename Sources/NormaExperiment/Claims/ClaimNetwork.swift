@@ -2,9 +2,11 @@ import NormaNN
 import NormaNormalization
 import NormaTensor
 
-/// A small classifier whose parts the claims vary: 3×3 convolutions with norms and activations, two poolings, means of planes.
+/// A small classifier whose parts the claims vary: 3×3 convolutions with norms and activations, two poolings, a
+/// convolution without a norm, and means of planes, which a norm over planes right before them would take away.
 final class ClaimNetwork: Module, Layer {
   private let blocks: [Sequential]
+  private let last: ConvNormActivation
   private let head: Linear
 
   init(_ trial: ClaimTrial, data: ClaimData, generator: Generator) throws {
@@ -23,13 +25,17 @@ final class ClaimNetwork: Module, Layer {
       blocks.append(Sequential(layers))
     }
     self.blocks = blocks
+    last = ConvNormActivation(
+      try Convolution(
+        inputChannels: trial.width, outputChannels: trial.width, kernel: [3, 3], padding: .same, generator: generator),
+      norm: nil)
     head = try Linear(inputs: trial.width, outputs: data.classes, generator: generator)
   }
 
   func forward(_ input: Tensor) throws -> Tensor {
     var x = input
     for block in blocks { x = try block(x) }
-    return try head(x.mean([2, 3]))
+    return try head(last(x).mean([2, 3]))
   }
 
   /// Norms of the gradients of the first and the last convolution's weights.

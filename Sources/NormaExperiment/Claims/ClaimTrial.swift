@@ -25,10 +25,12 @@ struct ClaimTrial {
     var losses: [Double] = []
     /// Share of training pictures classified rightly in evaluation mode; nil for fresh ones.
     var trainingAccuracy: Double?
-    /// One per contrast.
+    /// On pictures that are neither for training nor for testing.
+    var validationAccuracy = 0.0
+    /// On test pictures, one per contrast.
     var accuracies: [Double] = []
 
-    var accuracy: Double { accuracies[0] }
+    var accuracy: Double { accuracies.first ?? 0 }
 
     /// The first step after which the mean loss of the ten steps before is at most the given; infinite if none is.
     func steps(to loss: Double) -> Double {
@@ -54,10 +56,29 @@ struct ClaimTrial {
         images: try pool.images.gatheredRows(chosen), labels: try pool.labels.gatheredRows(chosen))
     }
     outcome.trainingAccuracy = try pool.map { try Self.accuracy(network, $0) }
+    outcome.validationAccuracy = try Self.accuracy(
+      network, data.batch(Self.testPictures, seed: picturesSeed(seed, 3)))
     outcome.accuracies = try contrasts.map {
       try Self.accuracy(network, data.batch(Self.testPictures, seed: picturesSeed(seed, 2), contrast: $0))
     }
     return outcome
+  }
+
+  static let rates = [0.03, 0.1, 0.3]
+
+  /// The trial at the learning rate, of ``rates``, that does best on validation pictures.
+  func best(_ data: ClaimData, seed: UInt64) throws -> Outcome {
+    try Self.best { rate in
+      var trial = self
+      trial.learningRate = rate
+      return try trial.run(data, seed: seed)
+    }
+  }
+
+  static func best(_ run: (_ learningRate: Double) throws -> Outcome) throws -> Outcome {
+    // The first of equals, so that seeds alone decide.
+    let outcomes = try rates.map(run)
+    return outcomes.dropFirst().reduce(outcomes[0]) { $1.validationAccuracy > $0.validationAccuracy ? $1 : $0 }
   }
 
   /// Different streams of one seed.

@@ -14,11 +14,13 @@ extension Claim {
   private static let batch = Normalization.batch
   private static let group = Normalization.group(groups: 4)
   private static let network =
-    "a classifier of 4 convolutions of 16 channels, batches of 16, SGD with momentum and a cosine schedule"
+    "A classifier of 4 normalized convolutions of 16 channels, batches of 16, SGD with momentum and a cosine schedule"
+  private static let tuned = "each at the best of three learning rates by validation"
 
   /// Runs a trial per norm and setting.
+  /// - Parameter isTuned: at the best of several learning rates instead of the trial's.
   private static func sweep<Setting>(
-    _ setting: ClaimSetting, seed: UInt64, norms: [Normalization], over settings: [Setting],
+    _ setting: ClaimSetting, seed: UInt64, norms: [Normalization], over settings: [Setting], isTuned: Bool = false,
     change: (inout ClaimTrial, Setting) -> Void
   ) throws -> [(arm: String, setting: Setting, outcome: ClaimTrial.Outcome)] {
     try norms.flatMap { norm in
@@ -26,7 +28,10 @@ extension Claim {
         var trial = setting.trial
         trial.norm = norm
         change(&trial, value)
-        return (norm.name, value, try trial.run(setting.data, seed: seed))
+        return (
+          norm.name, value,
+          try isTuned ? trial.best(setting.data, seed: seed) : trial.run(setting.data, seed: seed)
+        )
       }
     }
   }
@@ -147,16 +152,15 @@ extension Claim {
   private static func overBatchSizes(
     _ setting: ClaimSetting, seed: UInt64, norms: [Normalization], sizes: [Int]
   ) throws -> [Value] {
-    try sweep(setting, seed: seed, norms: norms, over: sizes) {
+    try sweep(setting, seed: seed, norms: norms, over: sizes, isTuned: true) {
       $0.batchSize = $1
-      $0.learningRate = 0.03
     }.map { Value(arm: $0.arm, condition: "\($0.setting)", value: $0.outcome.accuracy) }
   }
 
   private static let smallBatches = Claim(
     name: "small-batches", statement: "Batch normalization fails at small batches, where group normalization does not.",
     source: "Wu & He 2018, section 1",
-    experiment: "Test accuracy over batch sizes at equal numbers of steps.",
+    experiment: "Test accuracy over batch sizes at equal numbers of steps, \(tuned).",
     quantity: "test accuracy", condition: "batch size", isLogarithmic: true,
     tests: [
       Test(kind: .greater(Place(arm: "group:4", condition: "2"), Place(arm: "batch", condition: "2")), margin: 0.02)
@@ -166,7 +170,7 @@ extension Claim {
   private static let largeBatches = Claim(
     name: "large-batches", statement: "Batch normalization needs no batches above 16 samples.",
     source: "Wu & He 2018, figure 5, where 16 to 32 samples are enough",
-    experiment: "Test accuracy with 64 samples beside 16, at equal numbers of steps.",
+    experiment: "Test accuracy with 64 samples beside 16, at equal numbers of steps, \(tuned).",
     quantity: "test accuracy", condition: "batch size", isLogarithmic: true,
     tests: [
       Test(kind: .notWorse(Place(arm: "batch", condition: "16"), Place(arm: "batch", condition: "64")), margin: 0.02)
@@ -177,21 +181,21 @@ extension Claim {
     name: "group-count", statement: "The number of groups of group normalization matters.",
     source: "Wu & He 2018, table 3",
     experiment:
-      "Test accuracy over the number of groups of 16 channels; 1 is layer and 16 is instance normalization. \(network)",
+      "Test accuracy over the number of groups of 16 channels; 1 is layer and 16 is instance normalization, \(tuned). \(network)",
     quantity: "test accuracy", condition: "groups", isLogarithmic: true,
     tests: [Test(kind: .differ([1, 2, 4, 8, 16].map { Place(arm: "group", condition: "\($0)") }), margin: 0.02)]
   ) { setting, seed in
     try [1, 2, 4, 8, 16].map { groups in
       var trial = setting.trial
       trial.norm = .group(groups: groups)
-      return Value(arm: "group", condition: "\(groups)", value: try trial.run(setting.data, seed: seed).accuracy)
+      return Value(arm: "group", condition: "\(groups)", value: try trial.best(setting.data, seed: seed).accuracy)
     }
   }
 
   private static let beforeActivation = Claim(
     name: "before-activation", statement: "Batch normalization belongs before the activation.",
     source: "Ioffe & Szegedy 2015, section 3.2",
-    experiment: "Test accuracy with the norm before and after ReLU. \(network)",
+    experiment: "Test accuracy with the norm before and after ReLU, \(tuned). \(network)",
     quantity: "test accuracy", condition: "",
     tests: [Test(kind: .greater(Place(arm: "before", condition: ""), Place(arm: "after", condition: "")), margin: 0.01)]
   ) { setting, seed in
@@ -199,7 +203,7 @@ extension Claim {
       var trial = setting.trial
       trial.normFollowsActivation = follows
       return Value(
-        arm: follows ? "after" : "before", condition: "", value: try trial.run(setting.data, seed: seed).accuracy)
+        arm: follows ? "after" : "before", condition: "", value: try trial.best(setting.data, seed: seed).accuracy)
     }
   }
 
@@ -208,7 +212,7 @@ extension Claim {
     statement:
       "Instance normalization is best when contrast shifts between training and use, and generalizes worse otherwise.",
     source: "Ulyanov et al. 2016, section 2; Nam & Kim 2018",
-    experiment: "Test accuracy with the contrast of the test pictures multiplied by a factor. \(network)",
+    experiment: "Test accuracy with the contrast of the test pictures multiplied by a factor, \(tuned). \(network)",
     quantity: "test accuracy", condition: "factor of the test contrast", isLogarithmic: true,
     tests: [
       Test(
@@ -217,7 +221,8 @@ extension Claim {
     ]
   ) { setting, seed in
     let contrasts: [(String, Float)] = [("1", 1), ("0.25", 0.25), ("0.5", 0.5), ("2", 2), ("4", 4)]
-    return try sweep(setting, seed: seed, norms: [batch, group, .instance, .switchable], over: [0]) { trial, _ in
+    return try sweep(setting, seed: seed, norms: [batch, group, .instance, .switchable], over: [0], isTuned: true) {
+      trial, _ in
       trial.contrasts = contrasts.map(\.1)
     }.flatMap { found in
       zip(contrasts, found.outcome.accuracies).map { Value(arm: found.arm, condition: $0.0, value: $1) }
@@ -229,7 +234,7 @@ extension Claim {
     statement: "Layer normalization suits recurrent networks, better than batch normalization and none.",
     source: "Ba et al. 2016, section 3.1",
     experiment:
-      "Test accuracy of a recurrent network of 32 units that has to remember which of 4 patterns came first in 20 noisy steps of varying loudness.",
+      "Test accuracy of a recurrent network of 32 units that has to remember which of 4 patterns came first in 20 noisy steps of varying loudness, \(tuned).",
     quantity: "test accuracy", condition: "",
     tests: [
       Test(kind: .greater(Place(arm: "layer", condition: ""), Place(arm: "none", condition: "")), margin: 0.02),
@@ -237,16 +242,23 @@ extension Claim {
     ]
   ) { setting, seed in
     try [none, batch, .layer].map { norm in
-      let network = try ClaimRecurrentNetwork(
-        norm: norm, inputs: ClaimSequences.inputs, width: 32, classes: 4, generator: try Generator(seed: seed))
-      var trial = setting.trial
-      trial.steps = 2 * setting.budget.steps
-      trial.learningRate = 0.1
-      _ = try trial.train(network, seed: seed) {
-        try ClaimSequences.batch(trial.batchSize, seed: trial.picturesSeed(seed, 1000 + UInt64($0)))
+      let found = try ClaimTrial.best { rate in
+        let network = try ClaimRecurrentNetwork(
+          norm: norm, inputs: ClaimSequences.inputs, width: 32, classes: 4, generator: try Generator(seed: seed))
+        var trial = setting.trial
+        trial.learningRate = rate
+        var outcome = try trial.train(network, seed: seed) {
+          try ClaimSequences.batch(trial.batchSize, seed: trial.picturesSeed(seed, 1000 + UInt64($0)))
+        }
+        func accuracy(_ stream: UInt64) throws -> Double {
+          try ClaimTrial.accuracy(
+            network, ClaimSequences.batch(ClaimTrial.testPictures, seed: trial.picturesSeed(seed, stream)))
+        }
+        outcome.accuracies = [try accuracy(2)]
+        outcome.validationAccuracy = try accuracy(3)
+        return outcome
       }
-      let test = try ClaimSequences.batch(ClaimTrial.testPictures, seed: trial.picturesSeed(seed, 2))
-      return Value(arm: norm.name, condition: "", value: try ClaimTrial.accuracy(network, test))
+      return Value(arm: norm.name, condition: "", value: found.accuracy)
     }
   }
 
@@ -254,7 +266,7 @@ extension Claim {
     name: "switchable",
     statement: "Switchable normalization is as good as the best of what it mixes, at small and large batches.",
     source: "Luo et al. 2019, section 4",
-    experiment: "Test accuracy at 2 and 16 samples per batch, at equal numbers of steps.",
+    experiment: "Test accuracy at 2 and 16 samples per batch, at equal numbers of steps, \(tuned).",
     quantity: "test accuracy", condition: "batch size",
     tests: ["2", "16"].flatMap { size in
       ["instance", "layer", "batch"].map { other in
