@@ -24,8 +24,7 @@ struct CompareCommand: ParsableCommand {
   @OptionGroup(title: "Output") var output: OutputOptions
 
   static func parseNorms(_ text: String) throws -> [Normalization] {
-    let norms = try text.split(separator: ",").map { try Normalization(parsing: String($0)) }
-    guard !norms.isEmpty else { throw ValidationError("at least one normalization is needed") }
+    let norms = try commaSeparated(text).map(Normalization.init(parsing:))
     guard Set(norms).count == norms.count else {
       throw ValidationError("'\(text)' names a normalization twice")
     }
