@@ -77,14 +77,15 @@ public enum ComparisonTable {
       let name = isGrid ? run.fileStem : run.norm
       if let failure = run.failure { lines.append("\(name) stopped early: \(failure)") }
       if let constant = run.collapsedToClass {
-        let remedy =
-          record.configuration["head"] == "seed"
-          ? "The ReLU in front of the last convolution can die and leave only its bias; try --head plain, another --seed or "
-            + "a lower --learning-rate."
-          : "Try another --learning-rate, --class-weights balanced, or more epochs."
-        lines.append(
-          "\(name) has collapsed: it predicts class \(constant) for every validation pixel. \(remedy)")
+        lines.append("\(name) has collapsed: it predicts class \(constant) for every validation pixel.")
       }
+    }
+    if record.runs.contains(where: { $0.collapsedToClass != nil }) {
+      lines.append(
+        record.configuration["head"] == "seed"
+          ? "Collapsed: the ReLU in front of the last convolution can die and leave only its bias; try --head plain, another "
+            + "--seed or a lower --learning-rate."
+          : "Collapsed: try another --learning-rate, --class-weights balanced, or more epochs.")
     }
     if isGrid {
       lines.append(
