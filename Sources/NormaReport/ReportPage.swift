@@ -47,7 +47,8 @@ extension Report {
 
   private var sections: [(id: String, title: String, body: String)] {
     [
-      ("verdict", "Verdict", verdict), ("results", "Results", perBatchSize(results)),
+      ("verdict", "Verdict", verdict),
+      ("results", "Results", perBatchSize(results) + (record.analysis.isEmpty ? "" : note(intervals))),
       (
         "curves", "Curves",
         perBatchSize { figures(curves($0.analysis)) }
@@ -56,7 +57,7 @@ extension Report {
       ),
       (
         "batch-sizes", "Batch sizes",
-        sweep.map { figures([$0]) + note("Whiskers are 95 % intervals of the mean.") } ?? ""
+        sweep.map { figures([$0]) + note(intervals) } ?? ""
       ),
       ("cost", "Cost", perBatchSize { figures(costs($0.analysis)) }),
       ("shares", "Learned shares", sharesSection), ("slices", "Slices", slices),
@@ -79,6 +80,10 @@ extension Report {
   }
 
   // MARK: - Parts
+
+  private var intervals: String {
+    "Whiskers are 95 % intervals of the mean; one that ends at the edge of its chart goes on beyond it."
+  }
 
   private typealias Place = (analysis: AnalysisRecord, path: String)
 
@@ -103,9 +108,8 @@ extension Report {
 
   private func results(_ place: Place) -> String {
     let (analysis, path) = place
-    let known = ([record.score] + ScoreName.allCases.filter { $0 != record.score }).filter { score in
-      analysis.contenders.contains { $0.scores[score.rawValue] != nil }
-    }
+    let known = ScoreName.allCases.filter { score in analysis.contenders.contains { $0.scores[score.rawValue] != nil } }
+    let shown = unique([record.score, .iou, .accuracy, .rand]).filter(known.contains)
     let batch = analysis.contenders.first { $0.norm == "batch" }?.stepMilliseconds?.mean
     let rows = analysis.contenders.enumerated().map { index, norm -> [String] in
       let path = "\(path).contenders[\(index)]"
@@ -114,7 +118,7 @@ extension Report {
         escaped(norm.norm), value(norm.learningRate, "\(path).learningRate", "\(norm.learningRate)"),
         "\(norm.seeds.count - norm.failures)/\(norm.seeds.count)",
       ]
-        + known.map { spread(norm.scores[$0.rawValue], "\(path).scores.\($0.rawValue)", 4) }
+        + shown.map { spread(norm.scores[$0.rawValue], "\(path).scores.\($0.rawValue)", 4) }
         + [
           spread(norm.validationLoss, "\(path).validationLoss", 4),
           spread(norm.stepMilliseconds, "\(path).stepMilliseconds", 1),
@@ -128,7 +132,7 @@ extension Report {
       ?? "epochs to target"
     let main = table(
       "Norms at batch size \(analysis.batchSize): means over seeds ± half the 95 % interval",
-      ["norm", "rate", "runs"].map(escaped) + known.map { escaped($0.title) }
+      ["norm", "rate", "runs"] + shown.map { escaped($0.title) }
         + ["val loss", "ms/step", "× batch", "peak tensors", target], rows,
       marked: analysis.winner.flatMap { winner in analysis.contenders.firstIndex { $0.norm == winner } })
     let pairs = analysis.pairs.enumerated().map { index, pair -> [String] in
@@ -145,8 +149,17 @@ extension Report {
         "pair", "difference in \(escaped(record.score.title)) ± half the 95 % interval", "seeds", "p",
         "p, Holm-adjusted",
       ], pairs)
+    let rest = known.filter { !shown.contains($0) }
+    let others = table(
+      "Other scores at batch size \(analysis.batchSize): means over seeds ± half the 95 % interval",
+      ["norm"] + rest.map { escaped($0.title) },
+      analysis.contenders.enumerated().map { index, norm in
+        [escaped(norm.norm)]
+          + rest.map { spread(norm.scores[$0.rawValue], "\(path).contenders[\(index)].scores.\($0.rawValue)", 4) }
+      })
     let isLong = pairs.count > 6
-    return main + figures([scoreChart(analysis)].compactMap { $0 })
+    return main + (rest.isEmpty ? "" : "<details><summary>Other scores</summary>\n\(others)</details>")
+      + figures([scoreChart(analysis)].compactMap { $0 })
       + (pairs.isEmpty
         ? "" : (isLong ? "<details><summary>All \(pairs.count) pairs</summary>\n\(compared)</details>" : compared))
   }
@@ -166,7 +179,7 @@ extension Report {
       }
     }.joined(separator: "\n").ifNotEmpty {
       note(
-        "What every layer mixes its statistics from, over the epochs; means over seeds. The shares of a layer sum to 1."
+        "What every layer mixes its statistics from, over the epochs; means over seeds. The shares of a layer sum to 1 and are stacked from below in the order of the legend."
       ) + $0
     }
   }
@@ -301,12 +314,12 @@ extension Report {
   private func table(_ caption: String, _ header: [String], _ rows: [[String]], marked: Int? = nil) -> String {
     let head = header.map { "<th scope=\"col\">\($0)</th>" }.joined()
     let body = rows.enumerated().map { index, row in
-      "<tr\(index == marked ? " class=\"winner\"" : "")><th scope=\"row\">\(row.first ?? "")</th>"
+      "<tr\(index == marked ? " class=\"winner\"" : "")><th scope=\"row\"><span>\(row.first ?? "")</span></th>"
         + row.dropFirst().map { "<td>\($0)</td>" }.joined() + "</tr>"
     }
     return """
       <div class="scroll" tabindex="0" role="region" aria-label="\(escaped(caption))">
-      <table><caption>\(escaped(caption))</caption>
+      <table><caption><span>\(escaped(caption))</span></caption>
       <thead><tr>\(head)</tr></thead>
       <tbody>
       \(body.joined(separator: "\n"))
@@ -335,12 +348,12 @@ private enum PageStyle {
     .verdict{font-size:1.15rem;border-left:.4rem solid var(--quiet);background:var(--box);padding:.8rem 1rem;margin:.5rem 0}
     .verdict.winner{border-color:var(--c2)} .note,figcaption,caption{color:var(--quiet)}
     .scroll{overflow-x:auto;margin:1rem 0} pre.scroll{background:var(--box);padding:1rem;white-space:pre-wrap}
-    table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem} caption{text-align:left;padding:.3rem 0}
+    table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem} caption{text-align:left;padding:.3rem 0} caption span{position:sticky;left:0;display:inline-block;max-width:min(100%,calc(100vw - 2rem))}
     th,td{padding:.3rem .6rem;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap;overflow-wrap:normal}
-    thead th{vertical-align:bottom;background:var(--box)} th:first-child{text-align:left} tr.winner{background:var(--box);font-weight:bold}
-    tbody th:first-child{position:sticky;left:0;background:var(--paper);max-width:12rem;white-space:normal;overflow-wrap:anywhere}
+    thead th{vertical-align:bottom;background:var(--box);white-space:normal;overflow-wrap:normal} th:first-child{text-align:left} tr.winner{background:var(--box);font-weight:bold}
+    tbody th:first-child{position:sticky;left:0;background:var(--paper)} tbody th span{display:inline-block;max-width:11rem;white-space:normal;overflow-wrap:break-word}
     td .text{display:block;text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:12rem}
-    figure{margin:0} .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:1rem}
+    figure{margin:0} .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,23rem),1fr));gap:1rem}
     .charts svg,.panels svg{max-width:100%;height:auto} .charts figure{border:1px solid var(--rule);border-radius:.4rem;overflow:hidden}
     .panels{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,13.75rem),1fr));gap:.5rem} .panels svg:first-child{grid-column:1/-1}
     .pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,14rem),1fr));gap:1rem}
