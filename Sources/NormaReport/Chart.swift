@@ -187,11 +187,16 @@ struct LinePlot: Sendable {
     let ends = points.flatMap { [$0.low, $0.high].compactMap { $0 } }
     let vertical = Scale.suited(
       to: middle + (names == nil || room == 0 ? ends : ends.map { min(max($0, reach.lowerBound), reach.upperBound) }))
-    let horizontal = Scale.linear(points.map(\.x), count: 6, isWhole: true)
+    let first = points.map(\.x).min() ?? 0
+    let extent = max((points.map(\.x).max() ?? 0) - first, 1)
+    // From the first point to the last, with a tick at the first.
+    let horizontal = Scale.linear(points.map(\.x), count: 6, isWhole: true).ticks.filter {
+      $0 > first + 0.08 * extent && $0 <= first + extent
+    }
     let left = 16 + (vertical.labels.map { ChartStyle.width($0, size: 13) }.max() ?? 0)
     let (right, top, bottom) = (Self.width - 16, 66.0, 266.0)
     func px(_ x: Double) -> Double {
-      let share = names.map { (x + 0.5) / Double(max($0.count, 1)) } ?? horizontal.place(x)
+      let share = names.map { (x + 0.5) / Double(max($0.count, 1)) } ?? ((x - first) / extent)
       return left + 6 + (right - left - 12) * share
     }
     func py(_ y: Double) -> Double { bottom - (bottom - top) * vertical.place(y) }
@@ -202,7 +207,7 @@ struct LinePlot: Sendable {
       body += ChartStyle.text(left - 6, py(tick) + 4, label, "quiet small", anchor: "end")
     }
     let marks =
-      names.map { $0.enumerated().map { (Double($0), $1) } } ?? Array(zip(horizontal.ticks, horizontal.labels))
+      names.map { $0.enumerated().map { (Double($0), $1) } } ?? ([first] + horizontal).map { ($0, fixed($0, 0)) }
     body += ChartStyle.line(left, bottom, right, bottom, "axis")
     for (tick, label) in marks {
       body += ChartStyle.line(px(tick), bottom, px(tick), bottom + 4, "axis")

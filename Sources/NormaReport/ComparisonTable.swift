@@ -60,6 +60,9 @@ public enum ComparisonTable {
     return fixed(spread.mean, digits) + (spread.halfWidth.map { " ± \(fixed($0, digits))" } ?? "")
   }
 
+  static let withoutTestSlices =
+    "Scores are of the slices that also chose the epochs: give --test-slices for a fair comparison."
+
   /// What a reader of the numbers has to know.
   static func remarks(_ record: ComparisonRecord) -> [String] {
     let data = record.data
@@ -92,7 +95,7 @@ public enum ComparisonTable {
         "± is half the 95 % t interval of the mean over seeds. Every pair of norms is compared seed by seed; p is Holm-corrected "
           + "over the pairs of a batch size.")
       if data.testSlices == 0 {
-        lines.append("Scores are of the slices that also chose the epochs: give --test-slices for a fair comparison.")
+        lines.append(withoutTestSlices)
       }
     } else if record.runs.count > 1 {
       lines.append(

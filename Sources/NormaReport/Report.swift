@@ -10,8 +10,8 @@ import NormaRecords
 public struct Report: Sendable {
   /// Of all runs together; its analysis is made anew.
   public let record: ComparisonRecord
-  /// The commands that make the runs.
-  let commands: [String]
+  /// The commands that make the runs, in parts of a line each.
+  let commands: [[String]]
   /// What else differs between the runs and limits what they show together.
   let remarks: [String]
   let pictures: Pictures
@@ -66,7 +66,7 @@ public struct Report: Sendable {
     if runs.count > 1 { merged.configuration = Self.configuration(of: runs.map(\.record)) }
     merged.analysis = merged.analyzed()
     record = merged
-    commands = unique(runs.map(\.record.command))
+    commands = unique(runs.map(\.record.commandParts))
     remarks =
       Set(runs.map { "\($0.record.environment)" }).count > 1
       ? [
@@ -135,8 +135,8 @@ extension ComparisonRecord {
       .map { ($0, configuration[$0], other.configuration[$0]) }
   }
 
-  /// The command that runs this comparison, for a POSIX shell.
-  public var command: String {
+  /// The command that runs this comparison, for a POSIX shell: its name, then every option with its value.
+  var commandParts: [String] {
     var options = configuration
     options["score"] = score.rawValue
     // Says that there are none.
@@ -153,7 +153,7 @@ extension ComparisonRecord {
       if name == "border-weights" { return value == "true" ? "--\(name)" : nil }
       return "--\(name) \(quoted(value))"
     }
-    return (["norma compare"] + words).joined(separator: " ")
+    return ["norma compare"] + words
   }
 }
 
@@ -171,9 +171,10 @@ private func quoted(_ word: String) -> String {
 }
 
 extension DataRecord {
+  var extent: String { "\(width)×\(height), \(channels) \(channels == 1 ? "channel" : "channels")" }
+
   var summary: String {
-    "\(name), \(trainingSlices) + \(validationSlices) + \(testSlices) slices of \(width)×\(height), \(channels) "
-      + "\(channels == 1 ? "channel" : "channels"), \(classes) classes"
+    "\(name), \(trainingSlices) + \(validationSlices) + \(testSlices) slices of \(extent), \(classes) classes"
   }
 }
 

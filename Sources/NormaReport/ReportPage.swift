@@ -243,7 +243,8 @@ extension Report {
   private var setup: String {
     func list(_ caption: String, _ entries: [(String, String)]) -> String {
       table(
-        caption, ["field", "value"], entries.map { [escaped($0.0), "<span class=\"text\">\(escaped($0.1))</span>"] })
+        caption, ["field", "value"], entries.map { [escaped($0.0), "<span class=\"text\">\(escaped($0.1))</span>"] },
+        isList: true)
     }
     let (data, machine) = (record.data, record.environment)
     return list(
@@ -252,7 +253,7 @@ extension Report {
         ("name", data.name), ("slices for training", "\(data.trainingSlices)"),
         ("slices that choose the epoch", "\(data.validationSlices)"),
         ("slices for scores alone", "\(data.testSlices)"),
-        ("size", "\(data.width)×\(data.height), \(data.channels) channels"),
+        ("size", data.extent),
         ("classes", "\(data.classes)"), ("accuracy of a constant prediction", fixed(data.constantAccuracy, 4)),
       ])
       + list(
@@ -268,7 +269,7 @@ extension Report {
   }
 
   private var reproduction: String {
-    let text = commands.map(escaped).joined(separator: "\n")
+    let text = commands.map { escaped($0.joined(separator: " \\\n  ")) }.joined(separator: "\n\n")
     return "<p>The same build of norma on the same machine gives the same numbers, but for times:</p>\n"
       + "<pre class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Command\"><code>\(text)</code></pre>\n"
   }
@@ -276,6 +277,9 @@ extension Report {
   /// What a reader of the numbers has to know.
   var limits: [String] {
     var lines = ComparisonTable.remarks(record).filter { !$0.isEmpty }
+    if record.data.testSlices == 0, !lines.contains(ComparisonTable.withoutTestSlices) {
+      lines.append(ComparisonTable.withoutTestSlices)
+    }
     if record.data.isSynthetic {
       lines.append("The data are synthetic: which norm is best on them says little about real images.")
     }
@@ -311,7 +315,11 @@ extension Report {
   }
 
   /// A table in a box that scrolls by itself; cells are HTML.
-  private func table(_ caption: String, _ header: [String], _ rows: [[String]], marked: Int? = nil) -> String {
+  private func table(
+    _ caption: String, _ header: [String], _ rows: [[String]], marked: Int? = nil, isList: Bool = false
+  )
+    -> String
+  {
     let head = header.map { "<th scope=\"col\">\($0)</th>" }.joined()
     let body = rows.enumerated().map { index, row in
       "<tr\(index == marked ? " class=\"winner\"" : "")><th scope=\"row\"><span>\(row.first ?? "")</span></th>"
@@ -319,7 +327,7 @@ extension Report {
     }
     return """
       <div class="scroll" tabindex="0" role="region" aria-label="\(escaped(caption))">
-      <table><caption><span>\(escaped(caption))</span></caption>
+      <table\(isList ? " class=\"facts\"" : "")><caption><span>\(escaped(caption))</span></caption>
       <thead><tr>\(head)</tr></thead>
       <tbody>
       \(body.joined(separator: "\n"))
@@ -339,7 +347,7 @@ private enum PageStyle {
     :root{color-scheme:light dark;\(ChartStyle.variables(dark: false));--box:#f5f7f9;--link:#005a9c}
     @media (prefers-color-scheme:dark){:root{\(ChartStyle.variables(dark: true));--box:#1e2329;--link:#8cc4ff}}
     *{box-sizing:border-box}
-    body{margin:0 auto;max-width:76rem;padding:1rem;background:var(--paper);color:var(--ink);
+    body{margin:0 auto;max-width:84rem;padding:1rem;background:var(--paper);color:var(--ink);
     font:1rem/1.5 system-ui,"DejaVu Sans",Verdana,Helvetica,Arial,sans-serif;overflow-wrap:anywhere}
     a{color:var(--link)} h1,h2,h3{line-height:1.2} h1{margin:.5rem 0} h2{margin-top:2.5rem;border-bottom:1px solid var(--rule);padding-bottom:.3rem}
     .skip{position:absolute;left:-100rem} .skip:focus{left:1rem;top:1rem;background:var(--paper);padding:.5rem;z-index:1}
@@ -347,11 +355,11 @@ private enum PageStyle {
     nav ul{display:flex;flex-wrap:wrap;gap:.2rem 1rem;list-style:none;padding:0;margin:.5rem 0}
     .verdict{font-size:1.15rem;border-left:.4rem solid var(--quiet);background:var(--box);padding:.8rem 1rem;margin:.5rem 0}
     .verdict.winner{border-color:var(--c2)} .note,figcaption,caption{color:var(--quiet)}
-    .scroll{overflow-x:auto;margin:1rem 0} pre.scroll{background:var(--box);padding:1rem;white-space:pre-wrap}
+    .scroll{overflow-x:auto;margin:1rem 0} pre.scroll{background:var(--box);padding:1rem;overflow-wrap:normal}
     table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem} caption{text-align:left;padding:.3rem 0} caption span{position:sticky;left:0;display:inline-block;max-width:min(100%,calc(100vw - 2rem))}
-    th,td{padding:.3rem .6rem;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap;overflow-wrap:normal}
+    th,td{padding:.3rem .5rem;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap;overflow-wrap:normal}
     thead th{vertical-align:bottom;background:var(--box);white-space:normal;overflow-wrap:normal} th:first-child{text-align:left} tr.winner{background:var(--box);font-weight:bold}
-    tbody th:first-child{position:sticky;left:0;background:var(--paper)} tbody th span{display:inline-block;max-width:11rem;white-space:normal;overflow-wrap:break-word}
+    th:first-child{position:sticky;left:0} tbody th:first-child{background:var(--paper)} tr.winner th:first-child{background:var(--box)} .facts th,.facts td{text-align:left} tbody th span{display:inline-block;max-width:11rem;white-space:normal;overflow-wrap:break-word}
     td .text{display:block;text-align:left;white-space:normal;overflow-wrap:anywhere;min-width:12rem}
     figure{margin:0} .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,23rem),1fr));gap:1rem}
     .charts svg,.panels svg{max-width:100%;height:auto} .charts figure{border:1px solid var(--rule);border-radius:.4rem;overflow:hidden}
@@ -359,6 +367,7 @@ private enum PageStyle {
     .pictures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,14rem),1fr));gap:1rem}
     .pictures img{width:100%;height:auto;image-rendering:pixelated;display:block;background:var(--box)}
     summary{cursor:pointer;padding:.4rem 0;font-weight:bold} li{margin:.3rem 0}
+    @media (max-width:30rem){tbody th span{max-width:7.5rem;overflow-wrap:anywhere}}
     @media print{.scroll{overflow:visible}}
     \(ChartStyle.inPage)
 
