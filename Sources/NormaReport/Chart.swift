@@ -277,8 +277,8 @@ struct RowPlot: Sendable {
     let ends = rows.flatMap { [$0.low, $0.high].compactMap { $0 } }.map {
       min(max($0, isFromZero ? 0 : reach.lowerBound), reach.upperBound)
     }
-    let names = rows.map { ChartStyle.cut($0.name, to: 150) }
-    let left = 20 + (names.map { ChartStyle.width($0) }.max() ?? 0)
+    let names = rows.map { ChartStyle.cut($0.name, to: 190, size: 12) }
+    let left = 20 + (names.map { ChartStyle.width($0, size: 12) }.max() ?? 0)
     let right = Self.width - 20 - (rows.map { ChartStyle.width($0.label, size: 12) }.max() ?? 0)
     let top = 66.0
     let bottom = top + 30 * Double(rows.count)
@@ -293,7 +293,7 @@ struct RowPlot: Sendable {
     for (index, row) in rows.enumerated() {
       let y = top + 30 * Double(index) + 15
       body += "<g class=\"\(ChartStyle.series(row.rank))\"><title>\(escaped("\(row.name): \(row.label)"))</title>\n"
-      body += ChartStyle.text(left - 8, y + 5, names[index], anchor: "end")
+      body += ChartStyle.text(left - 8, y + 4, names[index], "small", anchor: "end")
       body += ChartStyle.text(right + 8, y + 4, row.label, "quiet small")
       if isFromZero, row.value.isFinite {
         body += "<rect class=\"bar\" x=\"\(coordinate(px(0)))\" y=\"\(coordinate(y - 8))\" "
