@@ -70,13 +70,17 @@ extension Report {
   /// How much of the grid is there.
   private var state: String {
     let finished = record.runs.count(where: \.isFinished)
+    return missing > 0
+      ? "<strong>\(finished) of \(finished + missing) trainings finished</strong>"
+      : "\(finished) \(finished == 1 ? "training" : "trainings") finished"
+  }
+
+  /// Trainings of the grid that are not finished; a grid may have been wider before.
+  private var missing: Int {
     func count(_ name: String) -> Int { record.configuration[name]?.split(separator: ",").count ?? 1 }
     let planned =
       count("norms") * count("batch-size") * count("learning-rate") * (Int(record.configuration["seeds"] ?? "") ?? 1)
-    // A grid may have been wider before.
-    return finished < planned
-      ? "<strong>\(finished) of \(planned) trainings finished</strong>"
-      : "\(finished) \(finished == 1 ? "training" : "trainings") finished"
+    return max(0, planned - record.runs.count(where: \.isFinished))
   }
 
   // MARK: - Parts
@@ -283,9 +287,27 @@ extension Report {
     if record.data.isSynthetic {
       lines.append("The data are synthetic: which norm is best on them says little about real images.")
     }
+    if missing > 0 {
+      lines.append(
+        "The grid is not complete, \(missing) \(missing == 1 ? "training is" : "trainings are") missing: norms may have different seeds."
+      )
+    }
     lines.append(
-      "Times and memory are of this machine. Learning rates were chosen by validation loss, never by score; a norm whose best rate "
-        + "was not among those tried may do better.")
+      Set(record.runs.map(\.cell.learningRate)).count > 1
+        ? "Learning rates were chosen by validation loss, never by score; one beyond those tried may suit a norm better."
+        : "One learning rate was tried; another one may suit a norm better.")
+    for analysis in record.analysis {
+      let unsteady = analysis.contenders.filter { norm in
+        norm.stepMilliseconds.map { ($0.deviation ?? 0) > 0.1 * $0.mean } ?? false
+      }
+      if !unsteady.isEmpty {
+        lines.append(
+          "At batch size \(analysis.batchSize) the step times of \(unsteady.map(\.norm).joined(separator: ", ")) differ between "
+            + "runs by more than a tenth (standard deviation), as on a machine with other work: do not rank norms by them."
+        )
+      }
+    }
+    lines.append("Times and memory are of the machine named above.")
     return lines + remarks
   }
 

@@ -132,7 +132,14 @@ private func grid(_ norms: [String] = ["batch", "switchable"], seeds: Range<UInt
     #expect(limits.contains { $0.contains("synthetic") })
     record.data.testSlices = 2
     #expect(try !Report([("none", record)]).limits.contains { $0.hasPrefix("Scores are of the slices that also") })
+    #expect(!limits.contains { $0.contains("step times") || $0.contains("not complete") })
+    #expect(limits.contains { $0.hasPrefix("One learning rate was tried") })
+    // Of 20, 20 and 40 milliseconds, a deviation of 11.5 at a mean of 26.7.
+    record.runs[2].stepMilliseconds = [40]
+    let unsteady = try Report([("none", record)]).limits.filter { $0.contains("step times") }
+    #expect(unsteady.count == 1 && unsteady[0].hasPrefix("At batch size 1 the step times of batch differ"))
     record.runs.removeLast()
+    #expect(try Report([("none", record)]).limits.contains { $0.hasPrefix("The grid is not complete, 1 training") })
     #expect(try Report([("none", record)]).html.contains("11 of 12 trainings finished"))
   }
 
