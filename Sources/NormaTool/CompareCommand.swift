@@ -8,7 +8,7 @@ struct CompareCommand: ParsableCommand {
     abstract: "Train the U-Net under several normalizations with equal weights, data and order, and compare.",
     discussion: """
       Without --images and --labels it uses a built-in synthetic stack that resembles electron microscopy.
-      The output folder holds results.json, history-NORM.csv, weights-NORM.safetensors, predictions-NORM.tif and \
+      The output folder holds report.html, charts, results.json, history-NORM.csv, weights-NORM.safetensors, predictions-NORM.tif and \
       overlays/NORM-slice-N.png.
       """)
 
