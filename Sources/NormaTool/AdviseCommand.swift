@@ -235,7 +235,7 @@ struct MemoryPlan: Encodable {
       \(textTable(header: header, rows: lines))
 
       low is --memory low, bfloat16 is --dtype bfloat16. The estimate follows from the layers'
-      shapes; it was within 4 % of what norma bench step measures in float32, and 15 % in
+      shapes; it was within 6 % of what norma bench step measures in float32, and 15 % in
       bfloat16. Validation takes whole slices; where they are much larger than the crops, it may
       need more.
       """

@@ -95,7 +95,7 @@ struct ExplainCommand: ParsableCommand {
       return path
     }
     try Folder.make(path)
-    return "\(path.hasSuffix("/") ? String(path.dropLast()) : path)/\(OutputFolder.fileName(norm)).svg"
+    return "\(path.hasSuffix("/") ? String(path.dropLast()) : path)/\(fileName(norm)).svg"
   }
 
   private func overview(of items: [NormExplanation], colours: Bool) throws -> String {

@@ -163,7 +163,8 @@ import Testing
   /// Neither contiguous nor channels-last: a part of a larger tensor, and swapped dimensions.
   /// Every name with options that change the arithmetic, in both layouts and training modes.
   @Test(arguments: [
-    "batch", "batch:ghost=2", "batch:renorm", "batch:keras", "batch:untracked", "instance:tracked", "group:2", "layer", "rms:2", "rms:bias",
+    "batch", "batch:ghost=2", "batch:renorm", "batch:keras", "batch:untracked", "instance:tracked", "group:2", "layer",
+    "rms:2", "rms:bias",
     "frn", "frn:plain", "evo-s0:2", "evo-b0", "switchable", "switchable:pytorch", "switchable:batch:pytorch",
     "switchable:keras", "switchable:sparse", "switchable:sparse:pytorch", "switchable:ghost(2)+group(2)", "lrn", "unit",
   ]) func layoutsChangeNothing(_ name: String) throws {

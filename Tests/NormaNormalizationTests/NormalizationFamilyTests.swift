@@ -259,7 +259,8 @@ struct FamilyCase: Sendable, CustomTestStringConvertible {
   }
 
   @Test(arguments: [
-    "batch:cumulative:momentum=0.5", "batch:untracked:momentum=0.5", "batch:untracked:cumulative", "switchable:pytorch:keras",
+    "batch:cumulative:momentum=0.5", "batch:untracked:momentum=0.5", "batch:untracked:cumulative",
+    "switchable:pytorch:keras",
     "batch:epsilon=inf", "lrn:size=1000000",
   ]) func contradictionsAreRefused(_ name: String) {
     #expect(throws: NormalizationError.self) { try Normalization(parsing: name) }

@@ -77,14 +77,14 @@ import Testing
     var numbers = times.split { !$0.isNumber }.map(String.init).filter { $0 != "32" && $0 != "16" }[...]
     for section in ["## U-Net step, float32", "## U-Net step, bfloat16"] {
       for norm in order {
-        let measured = try row(section, norm)[1].split(separator: " ")[0].split(separator: ".")[0]
-        let rounded = try #require(Double(try row(section, norm)[1].split(separator: " ")[0])).rounded()
-        #expect(numbers.popFirst() == "\(Int(rounded))", "\(norm) in \(section): \(measured)")
+        let median = try #require(Double(try row(section, norm)[1].split(separator: " ")[0]))
+        #expect(numbers.popFirst() == "\(Int(median.rounded()))", "\(norm) in \(section)")
       }
     }
     let memory = try #require(Evidence.all.first { $0.id == "step-memory" }).statement
     for (row, figure) in [
-      ("| batch | float32 | 470 |", "470 MiB"), ("| none | float32 | 363 |", "363"), ("| batch | bfloat16 | 317 |", "317 MiB"),
+      ("| batch | float32 | 470 |", "470 MiB"), ("| none | float32 | 363 |", "363"),
+      ("| batch | bfloat16 | 317 |", "317 MiB"),
       ("295 MiB of live", "295 MiB"), ("1.06 and 1.09 times", "1.06 to 1.09"),
     ] {
       #expect(results.contains(row) && memory.contains(figure), "\(figure)")
@@ -137,8 +137,8 @@ import Testing
     let estimate = MemoryEstimate(
       width: 8, size: 96, batchSize: 4, memory: try #require(TrainingCommandOptions.MemoryUse(rawValue: memory)))
     let ratio = estimate.peakBytes / Double(try #require(report.cases[0].peakTensorBytes))
-    // Within what the documentation claims for float32, and a rounding of the allocator at this size.
-    #expect((0.95...1.05).contains(ratio), "\(ratio)")
+    // Within what the documentation claims for float32.
+    #expect((0.94...1.06).contains(ratio), "\(ratio)")
   }
 
   @Test func amounts() throws {
