@@ -78,7 +78,7 @@ let package = Package(
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
     .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
     .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
-    .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats"]),
+    .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats", "TestSupport"]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
     .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
     .testTarget(
@@ -86,7 +86,8 @@ let package = Package(
     .testTarget(name: "NormaExperimentTests", dependencies: ["NormaExperiment"]),
     .testTarget(name: "NormaMetricsTests", dependencies: ["NormaMetrics"]),
     .testTarget(name: "NormaStatisticsTests", dependencies: ["NormaStatistics"]),
-    .testTarget(name: "NormaReportTests", dependencies: ["NormaReport", "NormaRecords", "NormaFormats"]),
+    .testTarget(
+      name: "NormaReportTests", dependencies: ["NormaReport", "NormaRecords", "NormaFormats", "TestSupport"]),
   ],
   swiftLanguageModes: [.v6],
   cxxLanguageStandard: .cxx20

@@ -111,7 +111,7 @@ public enum PNG {
   }
 
   /// The bytes of a PNG file; errors name `path`, which they are for.
-  static func encode(_ stack: ImageStack, for path: String) throws -> [UInt8] {
+  package static func encode(_ stack: ImageStack, for path: String) throws -> [UInt8] {
     guard stack.pages == 1 else {
       throw FormatError.writing(
         path, "a PNG file holds one page, the stack has \(stack.pages); write each page, or a TIFF file")

@@ -186,12 +186,21 @@ extension NormalizationKind {
     source: "Ioffe & Szegedy 2015"
   ) { words in
     var options: BatchNorm.Options = words.flag("keras") ? .keras : .pytorch
-    if words.flag("cumulative") { options.momentum = nil }
-    if let momentum = try words.momentum() { options.momentum = momentum }
+    let (cumulative, untracked) = (words.flag("cumulative"), words.flag("untracked"))
+    let momentum = try words.momentum()
+    if cumulative, momentum != nil {
+      throw words.error("cumulative averages all batches alike, so momentum has no place")
+    }
+    if untracked, cumulative || momentum != nil {
+      throw words.error(
+        "untracked keeps no running statistics for \(cumulative ? "cumulative" : "momentum") to be about")
+    }
+    if cumulative { options.momentum = nil }
+    if let momentum { options.momentum = momentum }
     if let epsilon = try words.epsilon() { options.epsilon = epsilon }
     options.ghostBatchSize = try words.value("ghost", "a whole number above 0") { $0 > 0 }
     if words.flag("renorm") { options.renormalization = .init() }
-    if words.flag("untracked") { options.tracksRunningStatistics = false }
+    if untracked { options.tracksRunningStatistics = false }
     let chosen = options
     _ = try BatchNorm(channels: 1, chosen)
     return { try BatchNorm(channels: $0, chosen) }

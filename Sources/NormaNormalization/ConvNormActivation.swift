@@ -37,7 +37,7 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
   func fold() throws {
     folded = nil
     if let norm {
-      guard let batch = norm as? BatchNorm, batch.runningMean != nil else { return }
+      guard (norm as? NormalizationLayer)?.foldableStatistics != nil else { return }
     }
     folded = try FoldedBlock(self)
   }
@@ -57,10 +57,19 @@ extension Module {
   }
 }
 
-extension BatchNorm {
+extension NormalizationLayer {
+  /// Of batch normalizations, frozen or with running statistics.
+  fileprivate var foldableStatistics: (mean: Tensor, variance: Tensor)? {
+    guard self is BatchNorm || self is FrozenBatchNorm, let kept = keptStatistics, let mean = kept.mean else {
+      return nil
+    }
+    return (mean.value, kept.variance.value)
+  }
+
   /// The convolution followed by this layer in evaluation mode, as one convolution: w a, (b − μ) a + β with
   /// a = γ / √(σ² + ε). Jacob et al. 2018, section 3.2.
-  /// - Throws: ``NormalizationError`` when the convolution has another number of output channels.
+  /// - Throws: ``NormalizationError`` when the convolution has another number of output channels, and for other norms than batch
+  ///   normalization, frozen or with running statistics.
   public func folded(into conv: Convolution) throws -> Convolution {
     let (weight, bias) = try folded(weight: conv.effectiveWeight, bias: conv.bias?.value)
     return try Convolution(
@@ -75,8 +84,9 @@ extension BatchNorm {
   }
 
   private func folded(weight: Tensor, bias: Tensor?) throws -> (weight: Tensor, bias: Tensor) {
-    guard let runningMean, let runningVar else {
-      throw NormalizationError("a batch normalization without running statistics cannot be folded")
+    guard let (mean, variance) = foldableStatistics else {
+      throw NormalizationError(
+        "only batch normalization, frozen or with running statistics, can be folded; got \(self)")
     }
     guard weight.shape[0] == channels else {
       throw NormalizationError(
@@ -84,9 +94,9 @@ extension BatchNorm {
           + "with \(weight.shape[0])")
     }
     return try withoutGradients {
-      var scale = try (runningVar.value + epsilon).reciprocalSquareRoot()
+      var scale = try (variance + epsilon).reciprocalSquareRoot()
       if let gamma = self.weight?.value { scale = try scale * gamma.to(dtype: scale.dtype) }
-      var shift = try -runningMean.value
+      var shift = try -mean
       if let bias { shift = try shift + bias.to(dtype: scale.dtype) }
       shift = try shift * scale
       if let beta = self.bias?.value { shift = try shift + beta.to(dtype: scale.dtype) }
@@ -113,7 +123,7 @@ private final class FoldedBlock {
   private let states: [TensorState]
 
   init(_ block: ConvNormActivation) throws {
-    conv = try (block.norm as? BatchNorm)?.folded(into: block.conv) ?? block.conv
+    conv = try (block.norm as? NormalizationLayer)?.folded(into: block.conv) ?? block.conv
     packed = block.upsampling == 1 ? PackedConvolution(conv, activation: block.activation) : nil
     activation = block.activation
     upsampling = block.upsampling

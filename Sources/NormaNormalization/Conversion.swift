@@ -10,9 +10,10 @@ public enum NormalizationConversion: Sendable {
 }
 
 extension Module {
-  /// Swaps every norm of the network for another, keeping γ and β: batch to group before fine-tuning with small batches,
+  /// Swaps every norm of the network for another but those over elements (``ElementwiseLayerNorm``, ``ElementwiseRMSNorm``),
+  /// ``LocalResponseNorm`` and ``UnitNorm``, keeping γ and β: batch to group before fine-tuning with small batches,
   /// batch to frozen, and so on. Modes, types and devices stay. What a network computes changes, of course, but for
-  /// ``NormalizationConversion/frozen`` in evaluation. Optimizers made before hold the old norms' parameters: make them anew.
+  /// ``NormalizationConversion/frozen`` in evaluation. Where no activation follows, norms that bring one come without it. Optimizers made before hold the old norms' parameters: make them anew.
   ///
   /// Norms are found in every `LayerContainer`, such as `Sequential` and ``ConvNormActivation``.
   /// - Returns: the keys of the norms that were swapped.
@@ -22,8 +23,17 @@ extension Module {
   public func convertNormalization(to target: NormalizationConversion) throws -> [String] {
     var replacements: [ObjectIdentifier: any Layer] = [:]
     let modules = namedModules()
+    // Norms that no activation follows.
+    let linear = Set(
+      modules.compactMap { _, module -> ObjectIdentifier? in
+        guard let block = module as? ConvNormActivation, block.activation == .none else { return nil }
+        return block.norm.map { ObjectIdentifier($0) }
+      })
     for (key, module) in modules {
-      guard let layer = module as? any Layer, let replacement = try target.replacement(for: layer, key: key) else {
+      guard let layer = module as? any ConvertibleNorm,
+        let replacement = try target.replacement(
+          for: layer, key: key, isLinear: linear.contains(ObjectIdentifier(layer)))
+      else {
         continue
       }
       replacements[ObjectIdentifier(layer)] = replacement
@@ -48,45 +58,63 @@ extension Module {
   }
 }
 
+/// A norm with γ and β per channel that can be swapped for another.
+protocol ConvertibleNorm: Layer, StatisticsKeeping {
+  var channels: Int { get }
+  /// γ and β.
+  var affineParameters: (weight: Parameter?, bias: Parameter?) { get }
+}
+
+extension NormalizationLayer: ConvertibleNorm {
+  final var affineParameters: (weight: Parameter?, bias: Parameter?) { (weight, bias) }
+}
+
+extension EvoNorm: ConvertibleNorm {
+  var affineParameters: (weight: Parameter?, bias: Parameter?) { (weight, bias) }
+}
+
 extension NormalizationConversion {
   /// nil where the layer stays.
-  fileprivate func replacement(for layer: any Layer, key: String) throws -> (any Layer)? {
-    switch self {
-    case .frozen: return try (layer as? BatchNorm).map { try adapted(FrozenBatchNorm($0), to: $0) }
-    case .kind(let normalization):
-      let channels: Int
-      switch layer {
-      case let norm as NormalizationLayer: channels = norm.channels
-      case let norm as EvoNorm: channels = norm.channels
-      default: return nil
+  fileprivate func replacement(
+    for layer: any ConvertibleNorm, key: String, isLinear: Bool
+  ) throws -> (any Layer)? {
+    func named<Result>(_ body: () throws -> Result) throws -> Result {
+      do { return try body() } catch let error as NormalizationError {
+        throw NormalizationError("the norm '\(key)' cannot be swapped: \(error)")
       }
-      guard let made = try normalization.layer(channels: channels) else {
+    }
+    let made: any Layer
+    switch self {
+    case .frozen:
+      guard let batch = layer as? BatchNorm else { return nil }
+      made = try named { try FrozenBatchNorm(batch) }
+    case .kind(let normalization):
+      let found = try named {
+        try isLinear
+          ? normalization.linearLayer(channels: layer.channels) : normalization.layer(channels: layer.channels)
+      }
+      guard let found else {
         throw NormalizationError(
           "the norm '\(key)' cannot be swapped for none: the next layer expects normalized values")
       }
-      if let norm = layer as? NormalizationLayer, let made = made as? NormalizationLayer {
-        try adapted(made, to: norm).takeState(of: norm)
-      }
-      made.setTraining(layer.isTraining)
-      return made
+      made = found
     }
-  }
-
-  /// The new layer with the mode, the type and the device of the old one.
-  private func adapted<New: NormalizationLayer>(_ new: New, to old: NormalizationLayer) throws -> New {
-    if let example = old.stateDictionary().map(\.value).first(where: { $0.dtype.isFloatingPoint }) {
-      try new.to(dtype: example.dtype)
-      try new.to(device: example.device)
+    // Type and device first: what is copied is converted to them.
+    if let example = layer.stateDictionary().map(\.value).first(where: { $0.dtype.isFloatingPoint }) {
+      try made.to(dtype: example.dtype)
+      try made.to(device: example.device)
     }
-    new.setTraining(old.isTraining)
-    return new
+    if case .kind = self, let made = made as? any ConvertibleNorm { try made.takeState(of: layer) }
+    made.setTraining(layer.isTraining)
+    return made
   }
 }
 
-extension NormalizationLayer {
+extension ConvertibleNorm {
   /// Copies γ and β of another layer of as many channels, where both have them.
-  func takeAffine(of other: NormalizationLayer) throws {
-    for (own, given) in [(weight, other.weight), (bias, other.bias)] {
+  func takeAffine(of other: any ConvertibleNorm) throws {
+    let (own, given) = (affineParameters, other.affineParameters)
+    for (own, given) in [(own.weight, given.weight), (own.bias, given.bias)] {
       guard let own, let given else { continue }
       try withoutGradients { try own.value.copy(from: given.value) }
       if !(other is FrozenBatchNorm) { try own.freeze(given.isFrozen) }
@@ -94,9 +122,9 @@ extension NormalizationLayer {
   }
 
   /// ``takeAffine(of:)``, and the running statistics.
-  fileprivate func takeState(of other: NormalizationLayer) throws {
+  fileprivate func takeState(of other: any ConvertibleNorm) throws {
     try takeAffine(of: other)
-    guard let own = runningStatistics, let given = other.runningStatistics else { return }
+    guard let own = keptStatistics, let given = other.keptStatistics else { return }
     for (own, given) in [(own.mean, given.mean), (own.variance, given.variance)] {
       if let own, let given { try own.value.copy(from: given.value) }
     }

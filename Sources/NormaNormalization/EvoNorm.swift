@@ -56,6 +56,8 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
 
   public func forward(_ input: Tensor) throws -> Tensor {
     try NormalizationError.check(input, channels: channels, of: Self.self)
+    // In evaluation B0 has running variances beside those of planes, which may then be of single values.
+    if isTraining || runningVar == nil { try NormalizationError.checkValues(of: partitions, in: input, Self.self) }
     let scaled = try input * v.value.perChannel(of: input)
     func deviation(_ variance: Tensor) throws -> Tensor {
       let root = try (variance + epsilon).squareRoot().to(dtype: input.dtype)
@@ -84,6 +86,8 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
     }
     return try normalized * weight.value.perChannel(of: input) + bias.value.perChannel(of: input)
   }
+
+  var keptStatistics: RunningStatistics? { runningStatistics }
 
   var runningStatistics: RunningStatistics? {
     guard case .b0(let momentum) = form, let runningVar else { return nil }

@@ -17,13 +17,18 @@ public final class FrozenBatchNorm: NormalizationLayer {
   public init(_ norm: BatchNorm) throws {
     guard let mean = norm.runningMean, let variance = norm.runningVar else {
       throw NormalizationError(
-        "a batch normalization without running statistics cannot be frozen; re-estimate or train it with them first")
+        "a batch normalization without running statistics cannot be frozen; give it some, and train it or re-estimate them first"
+      )
     }
     runningMean = Buffer(try mean.value.snapshot())
     runningVar = Buffer(try variance.value.snapshot())
     try super.init(channels: norm.channels, epsilon: norm.epsilon, scale: true, center: true)
     try takeAffine(of: norm)
     for parameter in [weight, bias] { try parameter?.freeze() }
+  }
+
+  override var keptStatistics: RunningStatistics? {
+    RunningStatistics(mean: runningMean, variance: runningVar, momentum: nil, unbiased: false)
   }
 
   override var branches: [Branch] {

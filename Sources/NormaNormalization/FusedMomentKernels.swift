@@ -28,9 +28,9 @@ struct FusedMomentKernels: MomentKernels {
     }
   }
 
-  func shape(of x: Tensor, branches: [Branch], perSample: Bool) -> MomentShape {
+  func shape(of x: Tensor, branches: [Branch], keepsSamples: Bool) -> MomentShape {
     var shape = MomentShape(x)
-    let ignoresSamples = !perSample && branches.allSatisfy { $0.partition == nil || $0.partition == .batch }
+    let ignoresSamples = !keepsSamples && branches.allSatisfy { $0.partition == nil || $0.partition == .batch }
     if ignoresSamples, Layout(x) == .rows {
       shape.positions *= shape.samples
       shape.samples = 1

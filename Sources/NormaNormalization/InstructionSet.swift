@@ -28,8 +28,8 @@ public struct InstructionSet: @unchecked Sendable, CustomStringConvertible {
 
   /// The one in use: named by the environment variable, or the fastest.
   public static let current: Result<InstructionSet, NormalizationError> = {
-    guard let value = getenv(variable) else { return .success(available[0]) }
-    let name = String(cString: value)
+    let name = getenv(variable).map { String(cString: $0) } ?? ""
+    guard !name.isEmpty else { return .success(available[0]) }
     guard let table = mk_named(name) else {
       return .failure(
         NormalizationError(

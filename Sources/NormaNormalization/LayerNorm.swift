@@ -52,9 +52,10 @@ public final class ElementwiseLayerNorm: Module, Layer {
 }
 
 func checkNormalizedShape(_ shape: [Int], _ epsilon: Double) throws {
-  guard !shape.isEmpty, shape.allSatisfy({ $0 > 0 }), epsilon > 0 else {
+  guard !shape.isEmpty, shape.allSatisfy({ $0 > 0 }), epsilon > 0, epsilon.isFinite else {
     throw NormalizationError(
-      "a normalized shape of one or more extents above 0 and epsilon > 0 were expected, got \(shape) and \(epsilon)")
+      "a normalized shape of one or more extents above 0 and a finite epsilon > 0 were expected, got \(shape) and \(epsilon)"
+    )
   }
 }
 
@@ -71,7 +72,8 @@ extension NormalizationKind {
     options: [.epsilon],
     formula: "y = γ (x − μ_n) / √(σ²_n + ε) + β", statistics: [.init(.layer)], parameters: "2C",
     parameterCount: { 2 * $0 },
-    useWhen: "sequences and fully connected layers, whatever the batch size",
+    useWhen:
+      "fully connected layers [N, C], whatever the batch size; for steps of sequences take ElementwiseLayerNorm, which does not pool over time",
     weakness: "for images it ties together channels of very different statistics",
     source: "Ba et al. 2016"
   ) { words in

@@ -6,7 +6,7 @@ import NormaTensor
 /// libtorch's operators compute scale · x + shift' in the type of the statistics, so float32 data lose digits where
 /// the mean is far larger than the deviation, as they do in PyTorch: about 3e-4 of a deviation at a mean of 10⁴.
 struct LibtorchMomentKernels: MomentKernels {
-  func shape(of x: Tensor, branches: [Branch], perSample: Bool) -> MomentShape { MomentShape(x) }
+  func shape(of x: Tensor, branches: [Branch], keepsSamples: Bool) -> MomentShape { MomentShape(x) }
 
   func forward(_ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation) throws -> Tensor {
     if mix.looksAtData { try moments(of: x, into: mix) }

@@ -16,9 +16,9 @@ public final class LocalResponseNorm: Module, Layer {
   public let k: Double
 
   public init(size: Int = 5, alpha: Double = 1e-4, beta: Double = 0.75, k: Double = 1) throws {
-    guard size > 0, [alpha, beta, k].allSatisfy({ $0 >= 0 && $0.isFinite }) else {
+    guard (1...4096).contains(size), [alpha, beta, k].allSatisfy({ $0 >= 0 && $0.isFinite }) else {
       throw NormalizationError(
-        "local response normalization needs a size above 0 and α, β and k of at least 0, got \(size), \(alpha), \(beta) and "
+        "local response normalization needs a size in 1…4096 and α, β and k of at least 0, got \(size), \(alpha), \(beta) and "
           + "\(k)")
     }
     self.size = size
@@ -54,7 +54,7 @@ extension NormalizationKind {
     weakness: "does not make training easier as the later norms do", source: "Krizhevsky et al. 2012"
   ) { words in
     let paper = words.flag("alexnet")
-    let size: Int = try words.value("size", "a whole number above 0") { $0 > 0 } ?? 5
+    let size: Int = try words.value("size", "a whole number in 1…4096") { (1...4096).contains($0) } ?? 5
     return { _ in
       paper ? try LocalResponseNorm(size: size, alpha: 1e-4 * Double(size), k: 2) : try LocalResponseNorm(size: size)
     }

@@ -9,8 +9,9 @@ import NormaTensor
 protocol MomentKernels: Sendable {
   /// The table that a mix over x works on. It may see samples as further positions where every branch has
   /// the samples in common.
-  /// - Parameter perSample: whether weight or bias differ between samples.
-  func shape(of x: Tensor, branches: [Branch], perSample: Bool) -> MomentShape
+  /// - Parameter keepsSamples: whether the planes of different samples must stay apart: weight or bias differ, or every plane's variance
+  ///   is multiplied by a factor.
+  func shape(of x: Tensor, branches: [Branch], keepsSamples: Bool) -> MomentShape
 
   /// Moments of x, the mix's solution, and act(scale · (x − center) + shift): a fresh tensor.
   func forward(_ x: Tensor, _ mix: MomentMix, _ activation: FusedActivation) throws -> Tensor

@@ -39,7 +39,9 @@ struct MomentNormalization {
   func callAsFunction(_ x: Tensor) throws -> (output: Tensor, mix: MomentMix) {
     let kernels = try Self.kernels(for: x)
     let optionals = [weight, bias, inputBias, mixture.logits?.mean, mixture.logits?.variance]
-    let mix = try solver(for: x, shape: kernels.shape(of: x, branches: branches, perSample: isPerSample), optionals)
+    let mix = try solver(
+      for: x, shape: kernels.shape(of: x, branches: branches, keepsSamples: isPerSample || varianceFactor != 1),
+      optionals)
     let activation = activation
     let output = try CustomFunction.apply(
       "normalization", inputs: [x] + optionals.compactMap { $0 }, isTwiceDifferentiable: false

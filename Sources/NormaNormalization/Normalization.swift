@@ -17,7 +17,10 @@ public struct Normalization: Sendable, Hashable {
     kind = String(name.prefix { $0 != ":" })
   }
 
-  public static func == (a: Normalization, b: Normalization) -> Bool { a.name == b.name }
+  /// By name; one of your own never equals a member of the family.
+  public static func == (a: Normalization, b: Normalization) -> Bool {
+    a.name == b.name && (a.make == nil) == (b.make == nil)
+  }
   public func hash(into hasher: inout Hasher) { hasher.combine(name) }
 
   /// A normalization of your own in the place of the family's members.
@@ -59,7 +62,9 @@ public struct Normalization: Sendable, Hashable {
   /// without it.
   /// - Throws: ``NormalizationError`` also for a member that cannot do without its activation.
   public func linearLayer(channels: Int) throws -> (any Layer)? {
-    let plain = kind == "frn" && !name.split(separator: ":").contains("plain") ? Normalization(name + ":plain") : self
+    let plain =
+      make == nil && kind == "frn" && !name.split(separator: ":").contains("plain")
+      ? Normalization(name + ":plain") : self
     let layer = try plain.layer(channels: channels)
     if layer is EvoNorm {
       throw NormalizationError(
@@ -184,7 +189,9 @@ struct NormalizationOptions {
     return words.remove(at: index)
   }
 
-  mutating func epsilon() throws -> Double? { try value("epsilon", "a number above 0") { $0 > 0 } }
+  mutating func epsilon() throws -> Double? {
+    try value("epsilon", "a finite number above 0") { $0 > 0 && $0.isFinite }
+  }
 
   /// momentum as the share of the new batch.
   mutating func momentum() throws -> Double? {

@@ -37,6 +37,9 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
   /// The running statistics that replace the batch's in evaluation, or nil.
   var runningStatistics: RunningStatistics? { nil }
 
+  /// The running statistics, or fixed ones.
+  var keptStatistics: RunningStatistics? { runningStatistics }
+
   /// What the variances of planes are multiplied with before they are pooled.
   /// - Parameter positions: values of a plane.
   func varianceFactor(positions: Int) -> Double { 1 }
@@ -82,14 +85,8 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
     let measured = running.flatMap { running in stated.firstIndex { $0.partition == running.partition } }
     var used = stated
     if let running, let measured, !isTraining { used[measured] = try running.branch }
-    if isTraining, stated.allSatisfy({ $0.partition.map { $0.valuesPerPart(shape) == 1 } ?? false }),
-      stated.allSatisfy({ if case .pooled = $0 { true } else { false } })
-    {
-      throw NormalizationError(
-        "\(Self.self) cannot train on \(input.shape): every statistic would be taken over one value, so the output would "
-          + "not depend on the input; use more samples per batch, more spatial positions or a norm that pools channels"
-      )
-    }
+    let pooled = used.compactMap { if case .pooled(let partition) = $0 { partition } else { nil } }
+    if pooled.count == used.count { try NormalizationError.checkValues(of: pooled, in: input, Self.self) }
     let activation = replacesActivation ? .none : activation
     let fused = FusedActivation(activation)
     let (weight, bias) = try affine()
@@ -114,6 +111,20 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
   /// The published code of several members keeps parameters as [1, C, 1, 1].
   override public func loadable(_ tensor: Tensor, for key: String, shape: [Int]) throws -> Tensor {
     tensor.shape.filter { $0 != 1 } == shape.filter { $0 != 1 } ? try tensor.reshaped(shape) : tensor
+  }
+}
+
+extension NormalizationError {
+  /// - Throws: where every statistic would be taken over a single value.
+  static func checkValues(of partitions: [Partition], in input: Tensor, _ layer: any Layer.Type) throws {
+    let shape = MomentShape(input)
+    guard partitions.allSatisfy({ $0.valuesPerPart(shape) == 1 }) else { return }
+    let remedies =
+      (partitions.contains(where: \.spansSamples) ? ["more samples per batch"] : [])
+      + ["more spatial positions", "statistics of several channels (fewer groups, layer normalization)"]
+    throw NormalizationError(
+      "\(layer) cannot normalize \(input.shape): every statistic would be taken over one value, so the output would "
+        + "not depend on the input; use \(remedies.joined(separator: ", or "))")
   }
 }
 

@@ -45,31 +45,35 @@ extension Tensor {
   }
 }
 
-/// Statistics of several batches taken as one population: mean of the means, and mean of the variances plus variance of the
-/// means.
+/// Statistics of several batches taken as one population, in which a batch weighs by its values: mean of the means, and mean of the variances
+/// plus variance of the means.
 final class StatisticsEstimate {
   private(set) var batches = 0
+  private var values = 0.0
   private var mean: [Double] = []
   private var meanSquares: [Double] = []
   private var variance: [Double] = []
 
-  func add(_ found: (mean: [Double], variance: [Double]), _ correction: Double) {
+  /// - Parameter count: values per channel that the statistics were taken over.
+  func add(_ found: (mean: [Double], variance: [Double]), _ correction: Double, count: Int) {
     if batches == 0 {
       mean = found.mean.map { _ in 0 }
       (meanSquares, variance) = (mean, mean)
     }
     batches += 1
+    values += Double(count)
+    let share = Double(count) / values
     for c in mean.indices {
       let difference = found.mean[c] - mean[c]
-      mean[c] += difference / Double(batches)
-      meanSquares[c] += difference * (found.mean[c] - mean[c])
-      variance[c] += (found.variance[c] * correction - variance[c]) / Double(batches)
+      mean[c] += difference * share
+      meanSquares[c] += Double(count) * difference * (found.mean[c] - mean[c])
+      variance[c] += (found.variance[c] * correction - variance[c]) * share
     }
   }
 
   /// - Precondition: at least one batch.
   func write(to running: RunningStatistics) throws {
-    let total = zip(variance, meanSquares).map { $0 + $1 / Double(batches) }
+    let total = zip(variance, meanSquares).map { $0 + $1 / values }
     try running.mean?.value.average(with: mean, share: 1)
     try running.variance.value.average(with: total, share: 1)
     try running.count?.value.fill(Double(batches))
@@ -79,6 +83,8 @@ final class StatisticsEstimate {
 /// A layer that may have running statistics.
 protocol StatisticsKeeping: Module {
   var runningStatistics: RunningStatistics? { get }
+  /// What a conversion takes over: those, or fixed ones.
+  var keptStatistics: RunningStatistics? { get }
   /// Collects what training batches would add to the running statistics, while there is one.
   var estimation: StatisticsEstimate? { get set }
 }
@@ -89,7 +95,7 @@ extension StatisticsKeeping {
     throws
   {
     if let estimation {
-      estimation.add(found, running.correction(valuesPerChannel: count))
+      estimation.add(found, running.correction(valuesPerChannel: count), count: count)
     } else {
       try running.update(found, valuesPerChannel: count)
     }

@@ -35,7 +35,7 @@ enum Mixture {
 }
 
 /// From logits to the shares of a mix.
-public enum MixingRule: Sendable, Equatable {
+enum MixingRule: Sendable, Equatable {
   /// softmax(logits / temperature). A temperature below 1 sharpens, one above 1 levels.
   case softmax(temperature: Double = 1)
   /// SparsestMax: the point of the simplex nearest to the logits, at least `radius` away from its center. Radius 0 is
@@ -47,7 +47,8 @@ public enum MixingRule: Sendable, Equatable {
   func shares(_ logits: [Double]) -> Shares {
     switch self {
     case .softmax(let temperature):
-      let values = exponentialShares(logits.map { $0 / temperature })
+      let greatest = logits.max() ?? 0
+      let values = exponentialShares(logits.map { ($0 - greatest) / temperature })
       return Shares(values: values) { gradient in
         let average = zip(values, gradient).reduce(0) { $0 + $1.0 * $1.1 }
         return zip(values, gradient).map { $0 * ($1 - average) / temperature }

@@ -203,8 +203,10 @@ extension NormalizationKind {
     source: "Luo et al. 2019"
   ) { words in
     var options = SwitchableNorm.Options.paper
-    if words.flag("pytorch") { options = .referencePyTorch }
-    if words.flag("keras") { options = .referenceKeras }
+    let (pytorch, keras) = (words.flag("pytorch"), words.flag("keras"))
+    if pytorch, keras { throw words.error("pytorch and keras exclude each other") }
+    if pytorch { options = .referencePyTorch }
+    if keras { options = .referenceKeras }
     if words.flag("sparse") { options.sparsity = .init() }
     if let temperature: Double = try words.value("temperature", "a number above 0", where: { $0 > 0 }) {
       guard options.sparsity == nil else {

@@ -3,7 +3,7 @@ import NormaTensor
 
 /// Unit normalization: every vector of channels has length 1.
 ///
-///     y = x / √max(Σ_c x², ε)
+///     y = x / max(√Σ_c x², ε)
 ///
 /// Input [N, C, spatial…]; the sum runs over the given dimension, by default the channels. No parameters; training and
 /// evaluation are alike. As Keras's `UnitNormalization`, whose channels lie last.
@@ -22,7 +22,7 @@ public final class UnitNorm: Module, Layer {
       throw NormalizationError("UnitNorm over dimension \(dimension) cannot take an input of shape \(input.shape)")
     }
     let energy = try input.squared().sum([dimension], keepDimensions: true)
-    return try input * energy.clamped(from: epsilon).reciprocalSquareRoot()
+    return try input * energy.clamped(from: epsilon * epsilon).reciprocalSquareRoot()
   }
 }
 
@@ -30,7 +30,7 @@ extension NormalizationKind {
   static let unit = NormalizationKind(
     name: "unit", title: "Unit normalization", summary: "Every position's vector of channels has length 1.",
     options: [],
-    formula: "y = x / √max(Σ_c x², ε)", statistics: [], parameters: "0", parameterCount: { _ in 0 },
+    formula: "y = x / max(√Σ_c x², ε)", statistics: [], parameters: "0", parameterCount: { _ in 0 },
     useWhen: "only directions matter, as for embeddings that are compared by angle",
     weakness: "lengths are lost", source: "Keras, UnitNormalization"
   ) { _ in { _ in try UnitNorm() } }

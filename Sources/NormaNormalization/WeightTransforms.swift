@@ -12,7 +12,11 @@ public final class WeightNorm: Module, WeightTransform {
   public let g: Parameter
 
   /// - Parameter weight: [out, …] of the layer that it is for.
+  /// - Throws: ``NormalizationError`` unless the weight has at least two dimensions.
   public init(weight: Tensor) throws {
+    guard weight.rank >= 2 else {
+      throw NormalizationError("weight normalization is for weights [out, …], got \(weight.shape)")
+    }
     g = try Parameter(withoutGradients { try weight.rowNorms().reshaped([weight.shape[0]]).cloned() })
   }
 

@@ -60,6 +60,9 @@ public enum ComparisonTable {
     return fixed(spread.mean, digits) + (spread.halfWidth.map { " ± \(fixed($0, digits))" } ?? "")
   }
 
+  static let withoutTestSlices =
+    "Scores are of the slices that also chose the epochs: give --test-slices for a fair comparison."
+
   /// What a reader of the numbers has to know.
   static func remarks(_ record: ComparisonRecord) -> [String] {
     let data = record.data
@@ -77,21 +80,22 @@ public enum ComparisonTable {
       let name = isGrid ? run.fileStem : run.norm
       if let failure = run.failure { lines.append("\(name) stopped early: \(failure)") }
       if let constant = run.collapsedToClass {
-        let remedy =
-          record.configuration["head"] == "seed"
-          ? "The ReLU in front of the last convolution can die and leave only its bias; try --head plain, another --seed or "
-            + "a lower --learning-rate."
-          : "Try another --learning-rate, --class-weights balanced, or more epochs."
-        lines.append(
-          "\(name) has collapsed: it predicts class \(constant) for every validation pixel. \(remedy)")
+        lines.append("\(name) has collapsed: it predicts class \(constant) for every validation pixel.")
       }
+    }
+    if record.runs.contains(where: { $0.collapsedToClass != nil }) {
+      lines.append(
+        record.configuration["head"] == "seed"
+          ? "Collapsed: the ReLU in front of the last convolution can die and leave only its bias; try --head plain, another "
+            + "--seed or a lower --learning-rate."
+          : "Collapsed: try another --learning-rate, --class-weights balanced, or more epochs.")
     }
     if isGrid {
       lines.append(
         "± is half the 95 % t interval of the mean over seeds. Every pair of norms is compared seed by seed; p is Holm-corrected "
           + "over the pairs of a batch size.")
       if data.testSlices == 0 {
-        lines.append("Scores are of the slices that also chose the epochs: give --test-slices for a fair comparison.")
+        lines.append(withoutTestSlices)
       }
     } else if record.runs.count > 1 {
       lines.append(

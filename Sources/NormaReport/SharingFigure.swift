@@ -330,26 +330,7 @@ public enum SharingFigure {
     """
   }
 
-  /// A coordinate.
-  private static func n(_ value: Double) -> String {
-    let text = fixed(value, 2)
-    return text.hasSuffix(".00") ? String(text.dropLast(3)) : text
-  }
-
-  private static func escaped(_ text: String) -> String {
-    var out = ""
-    for character in text {
-      switch character {
-      case "&": out += "&amp;"
-      case "<": out += "&lt;"
-      case ">": out += "&gt;"
-      case "\"": out += "&quot;"
-      default: out.append(character)
-      }
-    }
-    return out
-  }
-
+  private static func n(_ value: Double) -> String { coordinate(value) }
 }
 
 /// A text in lines of at most so many letters, broken between words.

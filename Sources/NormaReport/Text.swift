@@ -55,3 +55,8 @@ package func textTable(header: [String], rows: [[String]]) -> String {
   let rule = widths.map { String(repeating: "─", count: $0) }.joined(separator: "──")
   return ([line(header), rule] + rows.map(line)).joined(separator: "\n")
 }
+
+/// A name in which every character may stand in a file name.
+package func fileName(_ name: String) -> String {
+  String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "." || $0 == "=" || $0 == "+") ? $0 : "-" })
+}

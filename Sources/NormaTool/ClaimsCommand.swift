@@ -49,7 +49,7 @@ struct ClaimsCommand: ParsableCommand {
   @OptionGroup(title: "Output") var output: OutputOptions
 
   static func parse(_ text: String) throws -> [Claim] {
-    try text.split(separator: ",").map { name in
+    try commaSeparated(text).map { name in
       guard let claim = Claim.all.first(where: { $0.name == name }) else {
         throw ValidationError(
           "unknown claim '\(name)'; the known ones are \(Claim.all.map(\.name).joined(separator: ", "))")
@@ -118,10 +118,13 @@ private struct ClaimsFolder {
       throw ToolError(
         "'\(path)' already holds answers to claims; choose another --output, or pass --overwrite to replace them")
     }
-    try Folder.make(path)
+    try Folder.make("\(path)/charts")
   }
 
   func write(_ record: ClaimsRecord) throws {
     try AtomicFile.write(jsonText(of: record) + "\n", to: "\(path)/claims.json")
+    let page = ClaimsPage(record)
+    try AtomicFile.write(page.html, to: "\(path)/claims.html")
+    for chart in page.charts { try AtomicFile.write(chart.svg, to: "\(path)/charts/\(chart.name).svg") }
   }
 }

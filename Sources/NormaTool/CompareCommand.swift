@@ -8,7 +8,7 @@ struct CompareCommand: ParsableCommand {
     abstract: "Train the U-Net under several normalizations with equal weights, data and order, and compare.",
     discussion: """
       Without --images and --labels it uses a built-in synthetic stack that resembles electron microscopy.
-      The output folder holds results.json, history-NORM.csv, weights-NORM.safetensors, predictions-NORM.tif and \
+      The output folder holds report.html, charts, results.json, history-NORM.csv, weights-NORM.safetensors, predictions-NORM.tif and \
       overlays/NORM-slice-N.png.
       """)
 
@@ -24,8 +24,7 @@ struct CompareCommand: ParsableCommand {
   @OptionGroup(title: "Output") var output: OutputOptions
 
   static func parseNorms(_ text: String) throws -> [Normalization] {
-    let norms = try text.split(separator: ",").map { try Normalization(parsing: String($0)) }
-    guard !norms.isEmpty else { throw ValidationError("at least one normalization is needed") }
+    let norms = try commaSeparated(text).map(Normalization.init(parsing:))
     guard Set(norms).count == norms.count else {
       throw ValidationError("'\(text)' names a normalization twice")
     }

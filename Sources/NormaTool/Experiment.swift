@@ -79,6 +79,8 @@ struct Experiment {
         cell, experiment, grid, progress, folder, &record, overlays: cell.record.seed == grid.seeds[0])
       if let failure = record.runs.last?.failure { progress.note("\(title(cell, grid)): \(failure)") }
     }
+    // Where nothing was left to do, none is written yet.
+    if cells.isEmpty { try folder.writeReport(record) }
     print(output.json ? try ResultsFile.text(record) : ComparisonTable.text(record) + "\n\nResults: \(folder.path)")
     if norms.contains(where: { norm in record.runs.allSatisfy { $0.norm != norm.name || $0.failure != nil } }) {
       throw ExitCode.failure
@@ -124,6 +126,7 @@ struct Experiment {
     record.runs[place] = outcome.record
     record.analysis = record.analyzed()
     try update(outcome.record)
+    try folder.writeReport(record)
   }
 
   /// The norm, and what else tells the cell from others.
@@ -139,18 +142,14 @@ struct Experiment {
 
   private func fileStem(_ cell: Grid.Cell, _ grid: Grid, isNew: Bool) -> String {
     // What was there may have left out any of the parts.
-    OutputFolder.fileName(parts(cell, grid, all: !isNew).joined(separator: "-"))
+    fileName(parts(cell, grid, all: !isNew).joined(separator: "-"))
   }
 
   /// - Throws: unless the records differ in what a wider grid may differ in alone.
   private func checkThatItGoesOn(_ record: ComparisonRecord, _ earlier: ComparisonRecord, in folder: String) throws {
-    let free: Set = ["norms", "seed", "seeds", "batch-size", "learning-rate"]
-    let names = Set(record.configuration.keys).union(earlier.configuration.keys).subtracting(free)
-    let different = names.filter { record.configuration[$0] != earlier.configuration[$0] }.sorted()
+    let different = record.differentOptions(from: earlier)
     guard different.isEmpty else {
-      let list = different.map {
-        "--\($0) \(earlier.configuration[$0] ?? "not given") there, \(record.configuration[$0] ?? "not given") now"
-      }
+      let list = different.map { "--\($0.name) \($0.there ?? "not given") there, \($0.here ?? "not given") now" }
       throw ToolError(
         "the run in '\(folder)' cannot go on with other options (\(list.joined(separator: "; "))); give the same ones or "
           + "another --output")

@@ -45,7 +45,9 @@ struct ExplainCommand: ParsableCommand {
 
   /// - Throws: `ValidationError` unless the name is that of a normalization that can be drawn.
   private static func check(_ name: String) throws {
-    guard try name != "none" && Normalization(parsing: name).kind != "none" else {
+    let kind: String
+    do { kind = try Normalization(parsing: name).kind } catch { throw ValidationError("\(error)") }
+    guard kind != "none" else {
       throw ValidationError(
         "'none' normalizes nothing; the others are all, \(NormalizationKind.all.map(\.name).joined(separator: ", "))")
     }
@@ -85,10 +87,15 @@ struct ExplainCommand: ParsableCommand {
   /// The given path, or a file of the norm's name in the folder that it is.
   private func file(_ path: String) throws -> String {
     var status = stat()
-    guard path.hasSuffix("/") || (stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR) else { return path }
+    let exists = stat(path, &status) == 0
+    guard path.hasSuffix("/") || (exists && status.st_mode & S_IFMT == S_IFDIR) else {
+      guard !exists || path.hasSuffix(".svg") else {
+        throw ToolError("'\(path)' is there already and no .svg file; nothing is replaced, choose another --svg")
+      }
+      return path
+    }
     try Folder.make(path)
-    let name = String(norm.map { $0.isASCII && ($0.isLetter || $0.isNumber || "=+.-".contains($0)) ? $0 : "-" })
-    return "\(path.hasSuffix("/") ? String(path.dropLast()) : path)/\(name).svg"
+    return "\(path.hasSuffix("/") ? String(path.dropLast()) : path)/\(fileName(norm)).svg"
   }
 
   private func overview(of items: [NormExplanation], colours: Bool) throws -> String {
@@ -323,13 +330,21 @@ struct NormExplanation {
       }.joined(separator: "\n")
     }
     let bytesOfInput = shape.count * 4
+    // What follows tells of the member without options.
+    let given = normalization.name.split(separator: ":").dropFirst().map { word in
+      let key = word.prefix { $0 != "=" }
+      let option =
+        kind.options.first { $0.form.prefix { $0 != "=" } == key }
+        ?? kind.options.first { !$0.form.contains("=") && $0.form.first!.isUppercase }
+      return "\(word): \(option?.help ?? "an option of \(kind.name)")"
+    }
     let options = kind.options.map { "\(kind.name):\($0.form) – \($0.help)" }
     return """
       \(kind.title) (\(normalization.name)), input \(shape) = N×C×H×W
 
       \(drawings.joined(separator: "\n\n"))
 
-      \(entry("in short", kind.summary))
+      \(entry("in short", kind.summary))\(given.map { "\n" + entry("here", $0) }.joined())
       \(entry("formula", kind.formula))
       \(entry("parameters", parameters == 0 ? "none" : "\(grouped(parameters)) for \(plural(shape.channels, "channel"))"
         + (parameters == kind.parameterCount(shape.channels) ? " (\(kind.parameters))" : ", by its options")))
@@ -337,7 +352,7 @@ struct NormExplanation {
         ? "forward + backward \(passes.short), T = \(Self.size(bytesOfInput)), the input in float32, channels first. \(passes.reason)"
         : "\(passes.short). \(passes.reason)"))
       \(entry("state", buffers.isEmpty ? "none; training and evaluation are alike"
-        : buffers.joined(separator: ", ") + "; gathered in training, used in evaluation"))
+        : buffers.joined(separator: ", ") + "; set in training, used in evaluation"))
       \(entry("use when", kind.useWhen))
       \(entry("weakness", kind.weakness))
       \(entry("source", kind.source))\(options.isEmpty ? "" : "\n" + options.enumerated().map {

@@ -14,7 +14,7 @@ import NormaTensor
 ///   with `--memory low`) is added there.
 ///
 /// Backward goes through the blocks from the end: activations go, gradients come. The peak is the greatest of all blocks. Against
-/// `norma bench step` it was within 4 % in float32 and 15 % in bfloat16, for widths from 8 to 64, 64² to 512² pixels and 1 to
+/// `norma bench step` it was within 6 % in float32 and 15 % in bfloat16, for widths from 8 to 64, 64² to 512² pixels and 1 to
 /// 8 images.
 struct MemoryEstimate {
   var width: Int

@@ -46,6 +46,8 @@ struct OutputFolder {
       }
     }
     try? FileManager.default.removeItem(atPath: "\(path)/tensorboard")
+    try? FileManager.default.removeItem(atPath: "\(path)/report.html")
+    remove(in: "\(path)/charts") { $0.hasSuffix(".svg") }
     remove(in: "\(path)/overlays") { $0.contains("-slice-") && $0.hasSuffix(".png") }
   }
 
@@ -58,9 +60,9 @@ struct OutputFolder {
     try AtomicFile.write(ResultsFile.text(record), to: "\(path)/results.json")
   }
 
-  /// A name in which every character may stand in a file name.
-  static func fileName(_ norm: String) -> String {
-    String(norm.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "." || $0 == "=" || $0 == "+") ? $0 : "-" })
+  /// The page and the charts of what is finished so far.
+  func writeReport(_ record: ComparisonRecord) throws {
+    try Report([(path, record)]).write(page: "\(path)/report.html", charts: "\(path)/charts")
   }
 
   /// The event file of one training.

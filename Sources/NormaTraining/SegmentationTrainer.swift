@@ -85,7 +85,7 @@ public final class SegmentationTrainer {
     guard options.loader.crop % extentMultiple == 0 else {
       throw TrainingError(
         "the network takes crops whose side is a multiple of \(extentMultiple), got \(options.loader.crop); "
-          + "choose \(options.loader.crop / extentMultiple * extentMultiple) or another multiple")
+          + "choose \(max(1, options.loader.crop / extentMultiple) * extentMultiple) or another multiple")
     }
     guard options.epochs > 0 else {
       throw TrainingError("at least one epoch is needed, got \(options.epochs)")

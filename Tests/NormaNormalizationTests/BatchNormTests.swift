@@ -74,6 +74,16 @@ import Testing
   }
 
   /// Together the batches are one population; so the statistics must be those of all values at once.
+  @Test func batchesWeighByTheirValues() throws {
+    let norm = try BatchNorm(channels: 1)
+    try norm.to(dtype: .float64)
+    let batches = [try Tensor([Double](repeating: 0, count: 8), shape: [8, 1]), try Tensor([1.0, 3], shape: [2, 1])]
+    try norm.reestimateStatistics(over: batches)
+    // Ten values of mean 0.4: within the batches 0 and the unbiased 2, weighed 8 to 2; between them 0.64.
+    #expect(abs(try norm.runningMean!.value.item() - 0.4) < 1e-12)
+    #expect(abs(try norm.runningVar!.value.item() - (0.4 + 0.64)) < 1e-12)
+  }
+
   @Test func reestimatedStatisticsAreThoseOfThePopulation() throws {
     let batches = try (0..<5).map { try Self.data([2, 3, 4, 4], seed: UInt64($0) + 10) * 3 + Double($0) }
     let whole = try Tensor.concatenate(batches, dimension: 0)

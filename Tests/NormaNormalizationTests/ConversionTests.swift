@@ -51,6 +51,57 @@ import Testing
     _ = try network(Tensor.normal([1, 1, 8, 8], generator: Generator(seed: 3)).to(dtype: .float64))
   }
 
+  @Test func frozenStatisticsComeBack() throws {
+    let network = try network()
+    let x = try Tensor.normal([2, 1, 8, 8], generator: Generator(seed: 9))
+    network.evaluate()
+    let before: [Double] = try network(x).array()
+    try network.convertNormalization(to: .frozen)
+    try network.convertNormalization(to: .kind(.batch))
+    #expect(relativeError(try network(x).array(), before) < 1e-6)
+  }
+
+  @Test func evoNormGivesAndTakesItsState() throws {
+    let evo = try EvoNorm(channels: 2, form: .b0(momentum: 0.1))
+    let network = Sequential([evo])
+    try network.to(dtype: .float64)
+    try withoutGradients {
+      try evo.weight.value.copy(from: Tensor([3.0, 4]))
+      try evo.runningVar!.value.copy(from: Tensor([5.0, 6]))
+    }
+    try network.convertNormalization(to: .kind(.batch))
+    let batch = try #require(network.layers[0] as? BatchNorm)
+    #expect(batch.weight!.value.dtype == .float64)
+    #expect(try batch.weight!.value.array() == [3, 4])
+    #expect(try batch.runningVar!.value.array() == [5, 6])
+    try network.convertNormalization(to: .kind(Normalization(parsing: "evo-b0")))
+    let back = try #require(network.layers[0] as? EvoNorm)
+    #expect(try back.weight.value.array() == [3, 4])
+    #expect(try back.runningVar!.value.array() == [5, 6])
+  }
+
+  @Test func noActivationAppearsWhereNoneWas() throws {
+    let block = ConvNormActivation(
+      try Convolution(inputChannels: 1, outputChannels: 4, kernel: [3, 3], generator: Generator(seed: 1)),
+      norm: try BatchNorm(channels: 4), activation: .none)
+    try block.convertNormalization(to: .kind(Normalization(parsing: "frn")))
+    let y: [Double] = try block(Tensor.normal([2, 1, 8, 8], generator: Generator(seed: 2))).array()
+    #expect(y.min()! < -0.1)
+    #expect(throws: NormalizationError.self) {
+      try block.convertNormalization(to: .kind(Normalization(parsing: "evo-s0")))
+    }
+    #expect(block.norm is FilterResponseNorm, "nothing was swapped")
+  }
+
+  @Test func whatCannotBeFrozenIsNamed() throws {
+    var options = BatchNorm.Options()
+    options.tracksRunningStatistics = false
+    let network = Sequential([try BatchNorm(channels: 2, options)])
+    #expect {
+      try network.convertNormalization(to: .frozen)
+    } throws: { "\($0)".contains("'layers.0'") }
+  }
+
   @Test func runningStatisticsMoveAlong() throws {
     let network = try network()
     let norm = try #require(network.layers[2] as? BatchNorm)

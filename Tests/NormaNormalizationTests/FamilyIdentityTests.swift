@@ -88,7 +88,7 @@ import Testing
       // A constant, a tiny and a huge input: nothing to divide by, or all lost in ε.
       for scale in [0.0, 1e-20, 1, 1e15] {
         // Every statistic over one value.
-        if shape.count == 2, name == "instance" || name == "group" { continue }
+        if shape.count == 2, ["instance", "group", "evo-s0"].contains(name) { continue }
         let layer = try #require(try Normalization(parsing: name).layer(channels: 4))
         let x = try (Tensor.normal(shape, generator: Generator(seed: 3)) * scale).to(dtype: dtype).detached()
           .requiringGradient()

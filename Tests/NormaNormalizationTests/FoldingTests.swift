@@ -75,6 +75,19 @@ import Testing
     }
   }
 
+  @Test func frozenNormsAreFoldedToo() throws {
+    let network = try network()
+    let plain = try apply(network)
+    try network.convertNormalization(to: .frozen)
+    try network.foldNormalization()
+    #expect(relativeError(try apply(network), plain) < 1e-5)
+    let block = try #require(network.layers[0] as? ConvNormActivation)
+    let frozen = try #require(block.norm as? FrozenBatchNorm)
+    let folded = try frozen.folded(into: block.conv)
+    #expect(folded.bias != nil)
+    #expect(throws: NormalizationError.self) { try LayerNorm(channels: 4).folded(into: block.conv) }
+  }
+
   @Test func otherNormsStayAsTheyAre() throws {
     let network = try network(.instance)
     let plain = try apply(network)

@@ -161,6 +161,37 @@ import Testing
   }
 
   /// Neither contiguous nor channels-last: a part of a larger tensor, and swapped dimensions.
+  /// Every name with options that change the arithmetic, in both layouts and training modes.
+  @Test(arguments: [
+    "batch", "batch:ghost=2", "batch:renorm", "batch:keras", "batch:untracked", "instance:tracked", "group:2", "layer",
+    "rms:2", "rms:bias",
+    "frn", "frn:plain", "evo-s0:2", "evo-b0", "switchable", "switchable:pytorch", "switchable:batch:pytorch",
+    "switchable:keras", "switchable:sparse", "switchable:sparse:pytorch", "switchable:ghost(2)+group(2)", "lrn", "unit",
+  ]) func layoutsChangeNothing(_ name: String) throws {
+    for isTraining in [true, false] {
+      var results: [(y: [Double], dx: [Double], state: [[Double]])] = []
+      for layout in [MemoryFormat.contiguous, .channelsLast] {
+        let layer = try #require(try Normalization(parsing: name).layer(channels: 4))
+        try layer.to(dtype: .float64)
+        // The radius at which sparse mixes select: a single branch is computed.
+        if let sparse = layer as? SwitchableNorm, sparse.radius != nil { try sparse.followProgress(1) }
+        layer.train(isTraining)
+        let x = try Tensor.normal([5, 4, 3, 3], generator: Generator(seed: 6)).to(dtype: .float64)
+        let input = try (x * 2 + 1).contiguous(layout).detached().requiringGradient()
+        let y = try layer(input)
+        try y.backward(Tensor.normal([5, 4, 3, 3], generator: Generator(seed: 7)).to(dtype: .float64))
+        results.append(
+          (
+            try y.array(), try #require(input.gradient).array(),
+            try layer.namedBuffers().map { try $0.buffer.value.to(dtype: .float64).array() }
+          ))
+      }
+      #expect(relativeError(results[1].y, results[0].y) < 1e-12, "\(isTraining)")
+      #expect(relativeError(results[1].dx, results[0].dx) < 1e-11, "\(isTraining)")
+      for (a, b) in zip(results[0].state, results[1].state) { #expect(relativeError(b, a) < 1e-12) }
+    }
+  }
+
   @Test(arguments: FamilyCase.norms) func stridedInputsAreTheirCopies(_ norm: Normalization) throws {
     let layer = try #require(try norm.layer(channels: 4))
     try layer.to(dtype: .float64)

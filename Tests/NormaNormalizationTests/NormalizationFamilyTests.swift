@@ -232,6 +232,48 @@ struct FamilyCase: Sendable, CustomTestStringConvertible {
   }
 
   /// Their backward pass computes with plain numbers, so its own gradient would silently be wrong.
+  @Test(arguments: ["group:4", "instance", "instance:plain", "switchable:instance", "batch:untracked", "evo-s0:4"])
+  func singleValuesAreAnErrorInEvaluationToo(_ name: String) throws {
+    let layer = try #require(try Normalization(parsing: name).layer(channels: 4))
+    let x = try Tensor.normal([1, 4], generator: Generator(seed: 1))
+    for isTraining in [true, false] {
+      layer.train(isTraining)
+      #expect(throws: NormalizationError.self) { try layer(x) }
+    }
+  }
+
+  @Test func singleValuesAreFineWhereStatisticsAreKnown() throws {
+    for name in ["batch", "switchable", "instance:tracked", "evo-b0"] {
+      let layer = try #require(try Normalization(parsing: name).layer(channels: 4))
+      layer.evaluate()
+      #expect(try layer(Tensor.normal([1, 4, 1, 1], generator: Generator(seed: 1))).allFinite())
+    }
+    let evo = try #require(try Normalization(parsing: "evo-b0").layer(channels: 4))
+    #expect(throws: NormalizationError.self) { try evo(Tensor.normal([1, 4, 1, 1], generator: Generator(seed: 1))) }
+  }
+
+  @Test func customNormsAreNoMembersOfTheName() throws {
+    let custom = Normalization.custom("frn") { try GroupNorm(groups: 1, channels: $0) }
+    #expect(try custom.linearLayer(channels: 4) is GroupNorm)
+    #expect(custom != (try Normalization(parsing: "frn")))
+  }
+
+  @Test(arguments: [
+    "batch:cumulative:momentum=0.5", "batch:untracked:momentum=0.5", "batch:untracked:cumulative",
+    "switchable:pytorch:keras",
+    "batch:epsilon=inf", "lrn:size=1000000",
+  ]) func contradictionsAreRefused(_ name: String) {
+    #expect(throws: NormalizationError.self) { try Normalization(parsing: name) }
+  }
+
+  @Test func tinyVectorsAndTemperatures() throws {
+    let y: [Double] = try UnitNorm()(Tensor([3e-9, 4e-9], shape: [1, 2])).array()
+    #expect(relativeError(y, [0.6, 0.8]) < 1e-12)
+    let shares = MixingRule.softmax(temperature: 1e-300).shares([1, 2, 0])
+    #expect(shares.values == [0, 1, 0])
+    #expect(shares.pullback([1, 2, 3]).allSatisfy { $0 == 0 })
+  }
+
   @Test(arguments: FamilyCase.norms) func secondDerivativesAreRefused(_ norm: Normalization) throws {
     let layer = try #require(try norm.layer(channels: 4) as? NormalizationLayer)
     let x = try Tensor.normal([2, 4, 3, 3], generator: Generator(seed: 6)).requiringGradient()

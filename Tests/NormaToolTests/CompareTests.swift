@@ -62,9 +62,11 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     #expect(names.count { $0.hasPrefix("tensorboard/none/events.out.tfevents.") } == 1)
     #expect(
       names.filter { !$0.hasPrefix("tensorboard/none/") } == [
-        "history-none.csv", "history-none.jsonl", "notes.txt", "overlays", "overlays/none-slice-2.png",
-        "overlays/none-slice-3.png", "predictions-none.tif", "results.json", "tensorboard", "tensorboard/none",
-        "weights-none.safetensors",
+        "charts", "charts/memory-batch1.svg", "charts/score-batch1.svg", "charts/step-batch1.svg",
+        "charts/training-loss-batch1.svg", "charts/validation-accuracy-batch1.svg",
+        "charts/validation-loss-batch1.svg", "history-none.csv", "history-none.jsonl", "notes.txt", "overlays",
+        "overlays/none-slice-2.png", "overlays/none-slice-3.png", "predictions-none.tif", "report.html", "results.json",
+        "tensorboard", "tensorboard/none", "weights-none.safetensors",
       ])
   }
 

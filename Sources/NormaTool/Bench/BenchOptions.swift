@@ -36,13 +36,12 @@ struct BenchOptions: ParsableArguments {
   static func list<Value>(_ text: String) throws -> [Value]
   where Value: RawRepresentable & CaseIterable & Hashable, Value.RawValue == String {
     let known = Value.allCases.map(\.rawValue).joined(separator: ", ")
-    let values = try text.split(separator: ",").map { name in
-      guard let value = Value(rawValue: String(name)) else {
+    let values = try commaSeparated(text).map { name in
+      guard let value = Value(rawValue: name) else {
         throw ValidationError("'\(name)' is unknown; the known ones are \(known)")
       }
       return value
     }
-    guard !values.isEmpty else { throw ValidationError("at least one is needed of \(known)") }
     guard Set(values).count == values.count else { throw ValidationError("'\(text)' names one twice") }
     return values
   }

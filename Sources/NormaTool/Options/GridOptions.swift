@@ -38,12 +38,21 @@ struct GridList<Value: LosslessStringConvertible & Hashable & Sendable>: Sendabl
   let values: [Value]
 
   init(parsing text: String, _ kind: String, where fits: (Value) -> Bool) throws {
-    values = try text.split(separator: ",", omittingEmptySubsequences: false).map {
-      guard let value = Value(String($0)), fits(value) else {
+    values = try commaSeparated(text).map {
+      guard let value = Value($0), fits(value) else {
         throw ValidationError("'\($0)' is not \(kind); give a list such as 1,4")
       }
       return value
     }
     guard Set(values).count == values.count else { throw ValidationError("'\(text)' has a number twice") }
+  }
+}
+
+/// The parts of a list, without spaces around them; an empty one is an error.
+func commaSeparated(_ text: String) throws -> [String] {
+  try text.split(separator: ",", omittingEmptySubsequences: false).map { part in
+    let word = String(part.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+    guard !word.isEmpty else { throw ValidationError("'\(text)' has an empty part; separate by single commas") }
+    return word
   }
 }

@@ -5,7 +5,9 @@ struct OutputOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Folder for the results; default: runs/COMMAND-DATE-TIME.", valueName: "folder"))
   var output: String?
 
-  @Flag(help: "Replace an earlier run's results, histories, weights, predictions and overlays in the output folder.")
+  @Flag(
+    help: "Replace an earlier run's results, report, histories, weights, predictions and overlays in the output folder."
+  )
   var overwrite = false
 
   @Flag(
