@@ -39,11 +39,12 @@ struct Experiment {
     if let threads = training.threads { Runtime.threads = threads }
     let loaded = try data.load(crop: training.crop, isRepeated: seeds > 1)
     let options = try training.options(training: loaded.training)
-    let experiment = SegmentationExperiment(
+    var experiment = SegmentationExperiment(
       training: loaded.training, validation: loaded.validation, test: loaded.test, options: options
     ) { [network] in
       network.options($0, inputChannels: loaded.training.channels, classes: loaded.training.classes)
     }
+    experiment.diagnoses = training.diagnose
     let grid = Grid(
       norms: norms, batchSizes: batchSizes ?? [training.batchSize],
       learningRates: learningRates ?? [options.learningRate],
@@ -144,7 +145,7 @@ struct Experiment {
 
   /// - Throws: unless the records differ in what a wider grid may differ in alone.
   private func checkThatItGoesOn(_ record: ComparisonRecord, _ earlier: ComparisonRecord, in folder: String) throws {
-    let free: Set = ["norms", "seed", "seeds", "batch-size", "learning-rate"]
+    let free: Set = ["norms", "seed", "seeds", "batch-size", "learning-rate", "diagnose"]
     let names = Set(record.configuration.keys).union(earlier.configuration.keys).subtracting(free)
     let different = names.filter { record.configuration[$0] != earlier.configuration[$0] }.sorted()
     guard different.isEmpty else {
@@ -197,6 +198,7 @@ struct Experiment {
       "weight-decay": "\(training.weightDecay)", "schedule": options.schedule.name,
       "dtype": training.dtype.rawValue, "device": training.device, "threads": "\(Runtime.threads)",
       "allocator": training.allocator.rawValue, "memory": training.memory.rawValue,
+      "diagnose": "\(training.diagnose)",
     ]
     if let momentum = options.momentum { all["momentum"] = "\(momentum)" }
     if let ignore = data.ignoreLabel { all["ignore-label"] = "\(ignore)" }
