@@ -11,6 +11,6 @@ struct Norma: ParsableCommand {
     version: version,
     subcommands: [
       CompareCommand.self, TrainCommand.self, EvaluateCommand.self, DescribeCommand.self, ExplainCommand.self,
-      AdviseCommand.self, BenchCommand.self, InfoCommand.self,
+      AdviseCommand.self, DoctorCommand.self, BenchCommand.self, InfoCommand.self,
     ])
 }
