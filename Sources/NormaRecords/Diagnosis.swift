@@ -34,12 +34,6 @@ public struct DiagnosisRecord: Codable, Sendable, Equatable {
     guard let first = gradients.first, let last = gradients.last, last.norm != 0 else { return nil }
     return first.norm / last.norm
   }
-
-  /// The share of the channels of all ReLUs that are dead, or nil without any.
-  public var deadShare: Double? {
-    let channels = rectifiers.reduce(0) { $0 + $1.channels }
-    return channels > 0 ? Double(rectifiers.reduce(0) { $0 + $1.deadChannels }) / Double(channels) : nil
-  }
 }
 
 /// The input of one normalization layer. Logarithms are natural, and 10⁻⁵ is added to the variances in ratios and in σ, as
@@ -80,14 +74,17 @@ public struct LayerInputRecord: Codable, Sendable, Equatable {
 public struct RectifierRecord: Codable, Sendable, Equatable {
   public var layer: String
   public var channels: Int
+  /// Outputs of one channel on the batch: of few, all may be 0 by chance.
+  public var valuesPerChannel: Int
   /// Channels whose output is 0 at every position of every sample.
   public var deadChannels: Int
   /// The share of the outputs that are 0.
   public var zeroShare: Double
 
-  public init(layer: String, channels: Int, deadChannels: Int, zeroShare: Double) {
+  public init(layer: String, channels: Int, valuesPerChannel: Int, deadChannels: Int, zeroShare: Double) {
     self.layer = layer
     self.channels = channels
+    self.valuesPerChannel = valuesPerChannel
     self.deadChannels = deadChannels
     self.zeroShare = zeroShare
   }

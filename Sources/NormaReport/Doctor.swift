@@ -24,15 +24,19 @@ public struct DoctorReport: Codable, Sendable, Equatable {
       findings.isEmpty
       ? "Nothing found in \(looked)."
       : "\(findings.count) \(findings.count == 1 ? "finding" : "findings") in \(looked)."
-    let parts = findings.map { finding in
-      ([
-        "\(finding.severity.rawValue): \(finding.trouble.title)"
-          + (finding.runs.isEmpty ? "" : " (\(finding.runs.joined(separator: ", ")))")
-      ] + wrapped(finding.evidence, 94).map { "    \($0)" }
-        + wrapped(finding.remedy, 92).enumerated().map { ($0.offset == 0 ? "    → " : "      ") + $0.element })
+    func paragraph(_ text: String, first: String = "", _ indent: String) -> String {
+      wrapped(text, 98 - indent.count).enumerated().map { ($0.offset == 0 ? first : indent) + $0.element }
         .joined(separator: "\n")
     }
-    let tail = missing.map { [wrapped($0, 98).joined(separator: "\n")] } ?? []
+    let parts = findings.map { finding in
+      [
+        paragraph(
+          "\(finding.severity.rawValue): \(finding.trouble.title)"
+            + (finding.runs.isEmpty ? "" : " (\(finding.runs.joined(separator: ", ")))"), "  "),
+        paragraph(finding.evidence, first: "    ", "    "), paragraph(finding.remedy, first: "    → ", "      "),
+      ].joined(separator: "\n")
+    }
+    let tail = missing.map { [paragraph($0, "")] } ?? []
     return ([head] + parts + tail).joined(separator: "\n\n")
   }
 }
@@ -83,7 +87,7 @@ public struct Finding: Codable, Sendable, Equatable {
   public var severity: Severity
   /// The trainings that show it: the norms or, where these do not tell them apart, their files' stems.
   public var runs: [String]
-  /// The numbers; of the first training, where there are several.
+  /// The numbers; of the first training, which they name, where there are several.
   public var evidence: String
   public var remedy: String
 }
@@ -105,15 +109,18 @@ enum DoctorThreshold {
   static let batchShare = 0.3
   /// Fewer samples give no sound batch statistics.
   static let batchForSharing = 4
-  /// First by last layer's gradient. A thousandth leaves the first layers where they began under plain descent.
+  /// The first layer's part of the whole gradient: 0.05 to 0.2 in healthy U-Nets; a thousandth hardly moves the layer.
   static let vanishing = 1e-3
+  /// First by last layer's gradient: around 1 in healthy U-Nets.
   static let exploding = 1e3
   /// Growth of the whole gradient since the first epoch; it usually shrinks.
   static let gradientGrowth = 100.0
   /// Dead channels of one ReLU: half of a layer does nothing.
   static let deadInLayer = 0.5
-  /// Dead channels of all ReLUs; a few are usual.
-  static let deadInAll = 0.1
+  /// Dead channels of all ReLUs: one in ten is usual soon after the start.
+  static let deadInAll = 0.25
+  /// Channels with fewer outputs on the probe may be 0 there by chance.
+  static let valuesForDeath = 256
   /// Epochs in a row above the best validation loss, and by how much: less is noise.
   static let epochsOverBest = 3
   static let lossOverBest = 1.05
@@ -129,18 +136,18 @@ extension ComparisonRecord {
   /// Looks for known troubles.
   public func examined() -> DoctorReport {
     var findings: [Finding] = []
-    // The same trouble of the runs of one norm and batch size is one finding.
-    var places: [String: Int] = [:]
-    for run in runs {
-      for finding in findingsOf(run) {
-        let key = "\(finding.trouble) \(finding.severity) \(run.norm) \(run.cell.batchSize)"
-        if let place = places[key] {
-          findings[place].runs += finding.runs
-        } else {
-          places[key] = findings.count
-          findings.append(finding)
-        }
+    for finding in runs.flatMap(findingsOf) {
+      let same = findings.firstIndex {
+        ($0.trouble, $0.severity, $0.remedy) == (finding.trouble, finding.severity, finding.remedy)
       }
+      guard let same else {
+        findings.append(finding)
+        continue
+      }
+      if findings[same].runs.count == 1 {
+        findings[same].evidence = "\(findings[same].runs[0]): \(findings[same].evidence)"
+      }
+      findings[same].runs += finding.runs
     }
     if let missing = notThere() { findings.append(missing) }
     let order = Finding.Severity.allCases
@@ -195,7 +202,8 @@ extension ComparisonRecord {
     guard !run.isFinished else { return nil }
     let epochs = configuration["epochs"].map { " of \($0)" } ?? ""
     return finding(
-      .interrupted, .warning, run, "It has \(run.history.count)\(epochs) epochs: it was interrupted or is still running.",
+      .interrupted, .warning, run,
+      "It has \(run.history.count)\(epochs) epochs: it was interrupted or is still running.",
       "Give the same command with --output and --resume; this training starts anew, finished ones are kept.")
   }
 
@@ -262,31 +270,36 @@ extension ComparisonRecord {
   }
 
   private func vanishing(_ run: RunRecord) -> Finding? {
-    guard let last = run.diagnoses.last, let ratio = last.gradientRatio, ratio < DoctorThreshold.vanishing,
-      let (first, end) = last.gradients.first.flatMap({ first in last.gradients.last.map { (first, $0) } })
+    guard let last = run.diagnoses.last, let first = last.gradients.first, last.surface.gradientNorm.isFinite,
+      first.norm < DoctorThreshold.vanishing * last.surface.gradientNorm
     else { return nil }
     return finding(
       .vanishingGradient, .warning, run,
-      "After epoch \(last.epoch) the gradient of the first layer (\(first.layer)) has norm \(short(first.norm)), that of the "
-        + "last (\(end.layer)) \(short(end.norm)): \(short(ratio)) times.",
+      "After epoch \(last.epoch) the gradient of the first layer (\(first.layer)) has norm \(short(first.norm)), the whole one "
+        + "\(short(last.surface.gradientNorm)).",
       run.norm == "none"
         ? "A norm: they are made for this; group:8 needs no large batch."
         : "Look for dead ReLUs, take a lower --learning-rate, or a smaller network.")
   }
 
   private func deadReLUs(_ run: RunRecord) -> Finding? {
-    guard let last = run.diagnoses.last, let dead = last.deadShare,
-      let worst = last.rectifiers.max(by: { $0.deadPart < $1.deadPart }),
-      worst.deadPart >= DoctorThreshold.deadInLayer || dead >= DoctorThreshold.deadInAll
+    let rectifiers = (run.diagnoses.last?.rectifiers ?? []).filter {
+      $0.valuesPerChannel >= DoctorThreshold.valuesForDeath
+    }
+    let (channels, dead) = rectifiers.reduce((0, 0)) { ($0.0 + $1.channels, $0.1 + $1.deadChannels) }
+    guard let worst = rectifiers.max(by: { $0.deadPart < $1.deadPart }),
+      worst.deadPart >= DoctorThreshold.deadInLayer
+        || Double(dead) >= DoctorThreshold.deadInAll * Double(channels)
     else { return nil }
     return finding(
       .deadReLUs, worst.deadPart == 1 ? .serious : .warning, run,
-      "\(percent(dead)) of all channels give 0 everywhere on the probe after epoch \(last.epoch); most in \(worst.layer), "
+      "After the last epoch \(dead) of \(channels) channels give 0 everywhere on the probe; most in \(worst.layer), "
         + "\(worst.deadChannels) of \(worst.channels).",
       "A lower --learning-rate or another --seed"
         + (run.norm == "none"
           ? "; a norm centres what the ReLUs are given."
-          : configuration["head"] == "seed" && worst.layer.hasPrefix("head") ? "; --head plain has no ReLU there." : "."))
+          : configuration["head"] == "seed" && worst.layer.hasPrefix("head")
+            ? "; --head plain has no ReLU there." : "."))
   }
 
   // MARK: - Statistics of the batch
@@ -313,7 +326,8 @@ extension ComparisonRecord {
       evidence += "; under \(norms.joined(separator: ", ")) it is \(fixed(usual, 2)) times"
     }
     if let gap {
-      evidence += ". Batch and running statistics are apart: means by \(fixed(gap.mean, 2)) deviations, variances by a factor of "
+      evidence +=
+        ". Batch and running statistics are apart: means by \(fixed(gap.mean, 2)) deviations, variances by a factor of "
         + fixed(exp(gap.variance), 2)
     }
     return finding(
@@ -341,7 +355,8 @@ extension ComparisonRecord {
       "With one sample per batch, \(run.norm) trains on that sample's own statistics, as instance normalization does"
         + (run.usesRunningStatistics ? ", and is evaluated with running ones." : "."),
       "A --batch-size of 2 or more, "
-        + (run.kind == "switchable" ? "or switchable:instance+layer." : "or a norm made for it: group:8, instance, switchable."))
+        + (run.kind == "switchable"
+          ? "or switchable:instance+layer." : "or a norm made for it: group:8, instance, switchable."))
   }
 
   // MARK: - Curves
@@ -371,7 +386,8 @@ extension ComparisonRecord {
       share * run.trainingSeconds > DoctorThreshold.dataWaitSeconds
     else { return nil }
     return finding(
-      .dataWait, .note, run, "\(percent(share)) of the \(clock(run.trainingSeconds)) of training were spent waiting for samples.",
+      .dataWait, .note, run,
+      "\(percent(share)) of the \(clock(run.trainingSeconds)) of training were spent waiting for samples.",
       "Fewer --threads leave cores to the loader; --augment flips is much cheaper than full, and no --border-weights.")
   }
 
@@ -399,8 +415,11 @@ extension RunRecord {
     switch kind {
     case "batch", "evo-b0": return true
     case "switchable":
-      let branches = words.first { word in ["instance", "layer", "batch", "ghost", "group"].contains(where: word.hasPrefix) }
-      return branches.map { $0.split(separator: "+").contains { $0.hasPrefix("batch") || $0.hasPrefix("ghost") } } ?? true
+      let branches = words.first { word in
+        ["instance", "layer", "batch", "ghost", "group"].contains(where: word.hasPrefix)
+      }
+      return branches.map { $0.split(separator: "+").contains { $0.hasPrefix("batch") || $0.hasPrefix("ghost") } }
+        ?? true
     default: return false
     }
   }

@@ -118,11 +118,12 @@ public final class TrainingProbe {
       if let key = watch.rectifiers[identity], output.rank >= 2 {
         let others = (0..<output.rank).filter { $0 != 1 }
         let zeros: [Double] = try (output .== 0.0).sum(others).array()
-        let perChannel = Double(output.count / max(1, zeros.count))
+        let perChannel = output.count / max(1, zeros.count)
         rectifiers.removeAll { $0.layer == key }
         rectifiers.append(
           RectifierRecord(
-            layer: key, channels: zeros.count, deadChannels: zeros.count { $0 == perChannel },
+            layer: key, channels: zeros.count, valuesPerChannel: perChannel,
+            deadChannels: zeros.count { $0 == Double(perChannel) },
             zeroShare: zeros.reduce(0, +) / Double(max(1, output.count))))
       }
     }
