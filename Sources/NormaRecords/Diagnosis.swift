@@ -51,9 +51,9 @@ public struct LayerInputRecord: Codable, Sendable, Equatable {
   /// |log of the variance now by that before|, mean over the channels; nil at the first moment.
   public var varianceDrift: Double?
   /// How far the batch's statistics are from the running ones that evaluation uses: |μ_batch − μ_running| / σ_running, mean over
-  /// the channels; nil where a layer has none.
+  /// the channels; nil where a layer has or uses none.
   public var meanGap: Double?
-  /// |log σ²_batch / σ²_running|, mean over the channels; nil where a layer has none.
+  /// |log σ²_batch / σ²_running|, mean over the channels; nil where a layer has or uses none.
   public var varianceGap: Double?
 
   public init(
