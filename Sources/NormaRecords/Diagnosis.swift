@@ -15,10 +15,12 @@ public struct DiagnosisRecord: Codable, Sendable, Equatable {
   /// Every weight that is a matrix or a kernel and not frozen, in the order of declaration.
   public var gradients: [GradientRecord]
   public var surface: LossSurfaceRecord
+  /// The loss of the same batch in evaluation mode: against ``LossSurfaceRecord/loss``, what running statistics cost.
+  public var evaluationLoss: Double
 
   public init(
     epoch: Int, seconds: Double, inputs: [LayerInputRecord], rectifiers: [RectifierRecord],
-    gradients: [GradientRecord], surface: LossSurfaceRecord
+    gradients: [GradientRecord], surface: LossSurfaceRecord, evaluationLoss: Double
   ) {
     self.epoch = epoch
     self.seconds = seconds
@@ -26,6 +28,7 @@ public struct DiagnosisRecord: Codable, Sendable, Equatable {
     self.rectifiers = rectifiers
     self.gradients = gradients
     self.surface = surface
+    self.evaluationLoss = evaluationLoss
   }
 
   /// How many times larger the gradient of the first layer's weight is than that of the last one's: far below 1 where

@@ -103,8 +103,10 @@ enum DoctorThreshold {
   static let excessAlone = 1.3
   /// Mean change of the validation loss from epoch to epoch: 0.2 to 0.4 there, 0.05 to 0.15 under other norms.
   static let fluctuation = 0.15
-  /// Mean distance of batch from running means in deviations, or of log variances: less moves a normalized value little.
-  static let gap = 0.25
+  /// Loss of the same training samples with running by that with batch statistics: below, other causes explain the curves;
+  /// above the second, no curves are needed.
+  static let lossUnderRunning = 1.05
+  static let lossSurelyUnderRunning = 1.25
   /// Equal shares of three branches are 0.33: switchable normalization has not turned away from the batch.
   static let batchShare = 0.3
   /// Fewer samples give no sound batch statistics.
@@ -305,36 +307,42 @@ extension ComparisonRecord {
   // MARK: - Statistics of the batch
 
   private func badRunningStatistics(_ run: RunRecord) -> Finding? {
-    guard run.usesRunningStatistics, run.cell.batchSize <= DoctorThreshold.smallBatch, let excess = run.excessLoss,
-      let fluctuation = run.fluctuation
-    else { return nil }
-    let others = runs.filter { !$0.usesRunningStatistics && $0.cell.batchSize == run.cell.batchSize }
-    let excesses = others.compactMap(\.excessLoss).sorted()
-    let usual = excesses.isEmpty ? nil : excesses[excesses.count / 2]
-    if let usual {
-      guard excess > DoctorThreshold.excessOverOthers * usual else { return nil }
-    } else {
-      guard excess > DoctorThreshold.excessAlone, fluctuation > DoctorThreshold.fluctuation else { return nil }
-    }
-    let gap = run.gap
-    if let gap, max(gap.mean ?? 0, gap.variance) < DoctorThreshold.gap { return nil }
-    var evidence =
-      "At batch size \(run.cell.batchSize) the validation loss is \(fixed(excess, 2)) times the training loss (median after the "
-      + "first epoch) and changes by \(percent(fluctuation)) from epoch to epoch"
-    if let usual {
-      let norms = others.map(\.norm).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
-      evidence += "; under \(norms.joined(separator: ", ")) it is \(fixed(usual, 2)) times"
-    }
-    if let gap {
-      evidence +=
-        ". Batch and running statistics are apart: means by \(fixed(gap.mean, 2)) deviations, variances by a factor of "
-        + fixed(exp(gap.variance), 2)
+    guard run.usesRunningStatistics, run.cell.batchSize <= DoctorThreshold.smallBatch else { return nil }
+    let measured = run.lossUnderRunning
+    if let measured, measured < DoctorThreshold.lossUnderRunning { return nil }
+    let curves = unusualCurves(run)
+    guard curves != nil || measured ?? 0 > DoctorThreshold.lossSurelyUnderRunning else { return nil }
+    var evidence = curves.map { ["At batch size \(run.cell.batchSize) the validation loss is \($0)."] } ?? []
+    if let measured {
+      evidence.append(
+        "On the same training samples the loss is \(fixed(measured, 2)) times as high with running statistics as with the batch's"
+          + (run.gap.map {
+            ($0.mean.map { "; their means are \(fixed($0, 2)) deviations apart" } ?? "")
+              + ", their variances a factor of \(fixed(exp($0.variance), 2))"
+          } ?? "") + ".")
     }
     return finding(
-      .runningStatistics, .warning, run, evidence + ".",
+      .runningStatistics, .warning, run, evidence.joined(separator: " "),
       "A larger --batch-size; running statistics over more batches (\(run.kind):momentum=0.01, or reestimateStatistics in the "
         + "library); or a norm that does not look at the batch, such as "
         + (run.kind == "switchable" ? "switchable:instance+layer." : "group:8."))
+  }
+
+  /// How the losses differ from those of norms that do not look at the batch; nil where they do not.
+  private func unusualCurves(_ run: RunRecord) -> String? {
+    guard let excess = run.excessLoss, let fluctuation = run.fluctuation else { return nil }
+    let others = runs.filter {
+      !$0.usesRunningStatistics && $0.cell.batchSize == run.cell.batchSize && $0.excessLoss != nil
+    }
+    let text =
+      "\(fixed(excess, 2)) times the training loss (median after the first epoch) and changes by \(percent(fluctuation)) from "
+      + "epoch to epoch"
+    guard let usual = median(others.compactMap(\.excessLoss)) else {
+      return excess > DoctorThreshold.excessAlone && fluctuation > DoctorThreshold.fluctuation ? text : nil
+    }
+    guard excess > DoctorThreshold.excessOverOthers * usual else { return nil }
+    let norms = others.map(\.norm).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
+    return "\(text); under \(norms.joined(separator: ", ")) it is \(fixed(usual, 2)) times"
   }
 
   private func leaning(_ run: RunRecord) -> Finding? {
@@ -442,8 +450,13 @@ extension RunRecord {
   /// epochs.
   fileprivate var excessLoss: Double? {
     guard history.count >= 3 else { return nil }
-    let ratios = history.dropFirst().map { $0.validationLoss / $0.loss }.filter(\.isFinite).sorted()
-    return ratios.isEmpty ? nil : ratios[ratios.count / 2]
+    return median(history.dropFirst().map { $0.validationLoss / $0.loss })
+  }
+
+  /// How many times the loss of the probe is with running statistics what it is with the batch's: median over the epochs, but for
+  /// the first where there are more.
+  fileprivate var lossUnderRunning: Double? {
+    median(diagnoses.suffix(max(1, diagnoses.count - 1)).map { $0.evaluationLoss / $0.surface.loss })
   }
 
   /// Mean relative change of the validation loss between epochs, as |log|.
@@ -466,6 +479,12 @@ extension RectifierRecord {
 }
 
 private func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(max(1, values.count)) }
+
+/// Of the finite ones; the upper one of two in the middle.
+private func median(_ values: [Double]) -> Double? {
+  let sorted = values.filter(\.isFinite).sorted()
+  return sorted.isEmpty ? nil : sorted[sorted.count / 2]
+}
 
 private func percent(_ share: Double) -> String { "\(fixed(100 * share, 0)) %" }
 

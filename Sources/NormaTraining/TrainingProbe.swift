@@ -48,6 +48,7 @@ public final class TrainingProbe {
     var found: (inputs: [LayerInputRecord], rectifiers: [RectifierRecord])?
     var gradients: [GradientRecord] = []
     var surface: LossSurfaceRecord?
+    var evaluationLoss = 0.0
     let elapsed = try ContinuousClock().measure {
       let state = model.stateDictionary().map(\.value)
       let before = state.map(\.state)
@@ -59,6 +60,7 @@ public final class TrainingProbe {
       }
       do {
         found = try layers()
+        evaluationLoss = try inEvaluation { try withoutGradients { try loss().item() } }
         (gradients, surface) = try gradientsAndSurface(learningRate)
       } catch {
         try restore()
@@ -69,7 +71,15 @@ public final class TrainingProbe {
     guard let found, let surface else { preconditionFailure("measured above") }
     return DiagnosisRecord(
       epoch: epoch, seconds: elapsed / .seconds(1), inputs: found.inputs, rectifiers: found.rectifiers,
-      gradients: gradients, surface: surface)
+      gradients: gradients, surface: surface, evaluationLoss: evaluationLoss)
+  }
+
+  private func inEvaluation<Result>(_ body: () throws -> Result) rethrows -> Result {
+    let modules = model.namedModules().map(\.module)
+    let modes = modules.map(\.isTraining)
+    defer { for (module, mode) in zip(modules, modes) { module.setTraining(mode) } }
+    model.evaluate()
+    return try body()
   }
 
   // MARK: - Activations

@@ -25,7 +25,7 @@ import Testing
 
   private func diagnosis(
     _ epoch: Int, gap: (mean: Double, variance: Double)? = nil, dead: Int = 1, values: Int = 4096,
-    first: Double = 0.02, last: Double = 0.03, whole: Double = 0.3
+    first: Double = 0.02, last: Double = 0.03, whole: Double = 0.3, evaluation: Double = 0.3
   ) -> DiagnosisRecord {
     DiagnosisRecord(
       epoch: epoch, seconds: 1,
@@ -41,7 +41,8 @@ import Testing
         GradientRecord(layer: "head.conv2", norm: last, weightNorm: 1),
       ],
       surface: LossSurfaceRecord(
-        learningRate: 0.001, loss: 0.3, gradientNorm: whole, steps: [1], losses: [0.2], smoothness: 1))
+        learningRate: 0.001, loss: 0.3, gradientNorm: whole, steps: [1], losses: [0.2], smoothness: 1),
+      evaluationLoss: evaluation)
   }
 
   private func changed(_ run: RunRecord, _ change: (inout RunRecord) -> Void) -> RunRecord {
@@ -87,6 +88,7 @@ import Testing
   func runningStatisticsAreNamed(_ norm: String) throws {
     // The README's measurement at batch size 1, here at 2.
     let bad = changed(healthy(norm, batchSize: 2)) {
+      $0.diagnoses = []
       $0.history = history([0.241, 0.204, 0.198, 0.192, 0.189], [0.324, 0.304, 0.531, 0.250, 0.287])
     }
     let group = healthy(batchSize: 2)
@@ -107,12 +109,16 @@ import Testing
     #expect(troubles([changed(bad) { $0.cell.norm = "switchable:instance+layer" }, group]) == [])
     #expect(troubles([changed(bad) { $0.cell.norm = "batch:untracked" }, group]) == [])
     // What was measured inside decides.
-    func measured(_ gap: (Double, Double)) -> RunRecord {
-      changed(bad) { $0.diagnoses = [diagnosis(1), diagnosis(5, gap: gap)] }
+    func measured(_ run: RunRecord, _ evaluation: Double) -> RunRecord {
+      changed(run) { $0.diagnoses = [diagnosis(1), diagnosis(5, gap: (0.5, 1), evaluation: evaluation)] }
     }
-    let apart = try finding([measured((0.5, 1)), group])
-    #expect(apart.evidence.contains("means by 0.50 deviations, variances by a factor of 2.72"))
-    #expect(troubles([measured((0.1, 0.1)), group]) == [])
+    let apart = try finding([measured(bad, 0.33), group])
+    #expect(apart.evidence.contains("is 1.10 times as high with running statistics"))
+    #expect(apart.evidence.contains("means are 0.50 deviations apart, their variances a factor of 2.72"))
+    #expect(troubles([measured(bad, 0.31), group]) == [], "another cause")
+    #expect(troubles([measured(healthy(norm, batchSize: 2), 0.33), group]) == [])
+    let sure = try finding([measured(healthy(norm, batchSize: 2), 0.45), group])
+    #expect(sure.evidence.hasPrefix("On the same training samples the loss is 1.50 times"))
   }
 
   @Test func switchableThatLeansOnTheBatchIsNamed() throws {
