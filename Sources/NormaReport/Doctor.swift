@@ -323,7 +323,7 @@ extension ComparisonRecord {
     }
     return finding(
       .runningStatistics, .warning, run, evidence.joined(separator: " "),
-      "A larger --batch-size; running statistics over more batches (\(run.kind):momentum=0.01, or reestimateStatistics in the "
+      "A larger --batch-size; running statistics over more batches (the norm's option momentum=0.01, or reestimateStatistics in the "
         + "library); or a norm that does not look at the batch, such as "
         + (run.kind == "switchable" ? "switchable:instance+layer." : "group:8."))
   }
