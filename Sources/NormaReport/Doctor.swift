@@ -315,7 +315,7 @@ extension ComparisonRecord {
     var evidence = curves.map { ["At batch size \(run.cell.batchSize) the validation loss is \($0)."] } ?? []
     if let measured {
       evidence.append(
-        "On the same training samples the loss is \(fixed(measured, 2)) times as high with running statistics as with the batch's"
+        "On the same training samples the loss is \(fixed(measured, 2)) times as high with running statistics as with the batch's in the worst epoch"
           + (run.gap.map {
             ($0.mean.map { "; their means are \(fixed($0, 2)) deviations apart" } ?? "")
               + ", their variances a factor of \(fixed(exp($0.variance), 2))"
@@ -453,10 +453,10 @@ extension RunRecord {
     return median(history.dropFirst().map { $0.validationLoss / $0.loss })
   }
 
-  /// How many times the loss of the probe is with running statistics what it is with the batch's: median over the epochs, but for
-  /// the first where there are more.
+  /// How many times the loss of the probe is with running statistics what it is with the batch's: the worst epoch, since it
+  /// fluctuates, but for the first where there are more.
   fileprivate var lossUnderRunning: Double? {
-    median(diagnoses.suffix(max(1, diagnoses.count - 1)).map { $0.evaluationLoss / $0.surface.loss })
+    diagnoses.suffix(max(1, diagnoses.count - 1)).map { $0.evaluationLoss / $0.surface.loss }.filter(\.isFinite).max()
   }
 
   /// Mean relative change of the validation loss between epochs, as |log|.
