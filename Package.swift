@@ -63,7 +63,7 @@ let package = Package(
     .target(name: "NormaReport", dependencies: ["NormaRecords", "NormaStatistics", "NormaFormats"]),
 
     // Both together
-    .target(name: "NormaTraining", dependencies: ["NormaNN", "NormaData", "NormaMetrics", "NormaRecords"]),
+    .target(name: "NormaTraining", dependencies: ["NormaNormalization", "NormaData", "NormaMetrics", "NormaRecords"]),
     .target(name: "NormaExperiment", dependencies: ["NormaTraining", "NormaModels", "NormaStatistics"]),
     .executableTarget(
       name: "NormaTool",

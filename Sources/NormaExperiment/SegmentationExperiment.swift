@@ -18,6 +18,8 @@ public struct SegmentationExperiment {
   /// Of which a cell replaces batch size, learning rate and seed.
   public let options: TrainingOptions
   public let network: (Normalization) -> UNet.Options
+  /// Whether to look into the networks after every epoch: ``RunRecord/diagnoses``.
+  public var diagnoses = false
 
   public init(
     training: SegmentationDataset, validation: SegmentationDataset, test: SegmentationDataset?,
@@ -78,21 +80,27 @@ public struct SegmentationExperiment {
     let trainer = try SegmentationTrainer(
       model: model, extentMultiple: model.options.extentMultiple, training: training, validation: validation,
       options: options)
+    let probe = diagnoses ? try trainer.probe() : nil
     var record = RunRecord(
       cell.record, fileStem: fileStem, totalParameters: model.totalCount, trainableParameters: model.trainableCount)
     func measure() {
       record.history = trainer.history
       record.stepMilliseconds = trainer.stepMilliseconds
       record.dataWaitMilliseconds = trainer.dataWaitMilliseconds
-      record.peakTensorBytes = TensorMemory.peakBytes
+      record.peakTensorBytes = max(record.peakTensorBytes, TensorMemory.peakBytes)
       record.peakProcessBytes = peakProcessBytes()
     }
     try onUpdate(record)
     var outcome = Outcome(record: record)
     do {
-      try trainer.run(onStep: onStep) { _ in
+      try trainer.run(onStep: onStep) { epoch in
         measure()
         record.mixes.append(try Self.mixes(model))
+        if let probe {
+          record.diagnoses.append(try probe.measure(epoch: epoch.epoch, learningRate: epoch.learningRate))
+          // What the training alone takes is wanted.
+          TensorMemory.resetPeak()
+        }
         try onUpdate(record)
       }
       if let final = trainer.finalEvaluation, final.confusion.constantAccuracy < 1 {

@@ -174,6 +174,8 @@ public final class UNetUpLevel: Module {
 /// The last convolutions, without normalization.
 public final class UNetHead: Module, Layer {
   public let conv1: Convolution?
+  /// Between the two.
+  public let relu: ActivationLayer?
   public let conv2: Convolution
 
   init(inputChannels: Int, outputChannels: Int, style: UNet.HeadStyle, generator: Generator?) throws {
@@ -184,12 +186,15 @@ public final class UNetHead: Module, Layer {
       : try Convolution(
         inputChannels: inputChannels, outputChannels: middle, kernel: [3, 3], padding: .same,
         generator: generator)
+    relu = style == .plain ? nil : ActivationLayer(.relu)
     conv2 = try Convolution(
       inputChannels: style == .plain ? inputChannels : middle, outputChannels: outputChannels,
       kernel: [1, 1], generator: generator)
   }
 
   public func forward(_ input: Tensor) throws -> Tensor {
-    try conv2(conv1.map { try $0(input).reluInPlace() } ?? input)
+    var x = input
+    for case let layer? in [conv1, relu, conv2] as [(any Layer)?] { x = try layer(x) }
+    return x
   }
 }

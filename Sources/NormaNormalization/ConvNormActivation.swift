@@ -42,6 +42,11 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
     folded = try FoldedBlock(self)
   }
 
+  /// Whether the block ends with a ReLU: some norms take the place of the activation.
+  package var isRectifying: Bool {
+    activation == .relu && (norm as? NormalizationLayer)?.replacesActivation != true && !(norm is EvoNorm)
+  }
+
   public func replaceLayers(_ body: (any Layer) throws -> any Layer) rethrows {
     folded = nil
     norm = try norm.map(body)

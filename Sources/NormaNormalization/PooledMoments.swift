@@ -7,7 +7,7 @@ extension Tensor {
   ///
   /// For layers that do more with statistics than ``MomentNormalization`` does. One pass over the data forward, one
   /// backward, for all partitions together.
-  func pooledMoments(_ partitions: [Partition]) throws -> [(mean: Tensor, variance: Tensor)] {
+  package func pooledMoments(_ partitions: [Partition]) throws -> [(mean: Tensor, variance: Tensor)] {
     let kernels = try MomentNormalization.kernels(for: self)
     let branches = partitions.map { Branch.pooled($0) }
     let shape = MomentShape(self)

@@ -72,10 +72,15 @@ final class StatisticsEstimate {
   }
 
   /// - Precondition: at least one batch.
+  var statistics: (mean: [Double], variance: [Double]) {
+    (mean, zip(variance, meanSquares).map { $0 + $1 / values })
+  }
+
+  /// - Precondition: at least one batch.
   func write(to running: RunningStatistics) throws {
-    let total = zip(variance, meanSquares).map { $0 + $1 / values }
-    try running.mean?.value.average(with: mean, share: 1)
-    try running.variance.value.average(with: total, share: 1)
+    let found = statistics
+    try running.mean?.value.average(with: found.mean, share: 1)
+    try running.variance.value.average(with: found.variance, share: 1)
     try running.count?.value.fill(Double(batches))
   }
 }
@@ -119,10 +124,29 @@ extension Module {
   public final func reestimateStatistics<Batches: Sequence>(
     over batches: Batches, forward: (Batches.Element) throws -> Void
   ) throws -> Int {
+    try estimating { layers in
+      guard !layers.isEmpty else { return 0 }
+      var count = 0
+      try withoutGradients {
+        for batch in batches {
+          try forward(batch)
+          count += 1
+        }
+      }
+      for layer in layers {
+        guard let estimation = layer.estimation, let running = layer.runningStatistics else { continue }
+        if estimation.batches > 0 { try estimation.write(to: running) }
+      }
+      return count
+    }
+  }
+
+  /// Runs the body with the normalizations that have running statistics in training mode, where they leave these alone and
+  /// collect estimates instead, and everything else in evaluation mode. Afterwards all modes are what they were.
+  private func estimating<Result>(_ body: ([any StatisticsKeeping]) throws -> Result) rethrows -> Result {
     let modules = namedModules().map(\.module)
     let modes = modules.map(\.isTraining)
     let layers = modules.compactMap { $0 as? any StatisticsKeeping }.filter { $0.runningStatistics != nil }
-    guard !layers.isEmpty else { return 0 }
     defer {
       for layer in layers { layer.estimation = nil }
       for (module, mode) in zip(modules, modes) { module.setTraining(mode) }
@@ -132,19 +156,42 @@ extension Module {
       layer.setTraining(true)
       layer.estimation = StatisticsEstimate()
     }
-    var count = 0
-    try withoutGradients {
-      for batch in batches {
-        try forward(batch)
-        count += 1
-      }
-    }
-    for layer in layers {
-      guard let estimation = layer.estimation, let running = layer.runningStatistics else { continue }
-      if estimation.batches > 0 { try estimation.write(to: running) }
-    }
-    return count
+    return try body(layers)
   }
+
+  /// Runs the body so that its passes are as in training, but change no running statistics and draw no dropout: the
+  /// normalizations that have running statistics use the batch's, everything else is in evaluation mode. Batch
+  /// renormalization is left out.
+  /// - Returns: what the body returns, and what the layers measured that a pass went through.
+  package final func leavingStatistics<Result>(
+    _ body: () throws -> Result
+  ) throws -> (result: Result, measured: [MeasuredStatistics]) {
+    try estimating { layers in
+      let result = try body()
+      return (
+        result,
+        try layers.compactMap { layer in
+          guard let estimation = layer.estimation, estimation.batches > 0, let running = layer.runningStatistics else {
+            return nil
+          }
+          let found = estimation.statistics
+          return MeasuredStatistics(
+            layer: layer, mean: found.mean, variance: found.variance, runningMean: try running.mean?.value.array(),
+            runningVariance: try running.variance.value.array())
+        }
+      )
+    }
+  }
+}
+
+/// A batch's statistics as the running ones [C] would take them in, and these.
+package struct MeasuredStatistics {
+  package let layer: Module
+  package let mean: [Double]
+  package let variance: [Double]
+  /// nil for a layer that uses variances only.
+  package let runningMean: [Double]?
+  package let runningVariance: [Double]
 }
 
 extension Layer {

@@ -83,6 +83,8 @@ public struct RunRecord: Codable, Sendable, Equatable {
   public var collapsedToClass: Int?
   /// The learned mixes of switchable normalization after every epoch; empty lists for others.
   public var mixes: [[MixRecord]] = []
+  /// What was measured inside the network after every epoch; empty without `--diagnose`.
+  public var diagnoses: [DiagnosisRecord] = []
   /// Scores of the network of the chosen epoch (``bestEpoch``) by ``ScoreName``, on the test slices or, without any, on the
   /// validation slices; empty before the end of training.
   public var scores: [String: Double] = [:]

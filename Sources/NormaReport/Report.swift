@@ -126,7 +126,7 @@ public struct Report: Sendable {
 
 extension ComparisonRecord {
   /// What runs of one experiment may differ in.
-  public static let gridOptions: Set = ["norms", "seed", "seeds", "batch-size", "learning-rate"]
+  public static let gridOptions: Set = ["norms", "seed", "seeds", "batch-size", "learning-rate", "diagnose"]
 
   /// The other options that two runs differ in, by name; nil for one that was not given.
   public func differentOptions(from other: ComparisonRecord) -> [(name: String, here: String?, there: String?)] {

@@ -39,11 +39,12 @@ struct Experiment {
     if let threads = training.threads { Runtime.threads = threads }
     let loaded = try data.load(crop: training.crop, isRepeated: seeds > 1)
     let options = try training.options(training: loaded.training)
-    let experiment = SegmentationExperiment(
+    var experiment = SegmentationExperiment(
       training: loaded.training, validation: loaded.validation, test: loaded.test, options: options
     ) { [network] in
       network.options($0, inputChannels: loaded.training.channels, classes: loaded.training.classes)
     }
+    experiment.diagnoses = training.diagnose
     let grid = Grid(
       norms: norms, batchSizes: batchSizes ?? [training.batchSize],
       learningRates: learningRates ?? [options.learningRate],
@@ -196,6 +197,7 @@ struct Experiment {
       "weight-decay": "\(training.weightDecay)", "schedule": options.schedule.name,
       "dtype": training.dtype.rawValue, "device": training.device, "threads": "\(Runtime.threads)",
       "allocator": training.allocator.rawValue, "memory": training.memory.rawValue,
+      "diagnose": "\(training.diagnose)",
     ]
     if let momentum = options.momentum { all["momentum"] = "\(momentum)" }
     if let ignore = data.ignoreLabel { all["ignore-label"] = "\(ignore)" }

@@ -10,7 +10,8 @@ struct Norma: ParsableCommand {
     abstract: "Trains the same network under different normalizations and compares them.",
     version: version,
     subcommands: [
-      CompareCommand.self, TrainCommand.self, ClaimsCommand.self, ReportCommand.self, EvaluateCommand.self,
-      DescribeCommand.self, ExplainCommand.self, AdviseCommand.self, BenchCommand.self, InfoCommand.self,
+      CompareCommand.self, TrainCommand.self, ClaimsCommand.self, ReportCommand.self, DoctorCommand.self,
+      EvaluateCommand.self, DescribeCommand.self, ExplainCommand.self, AdviseCommand.self, BenchCommand.self,
+      InfoCommand.self,
     ])
 }

@@ -146,6 +146,23 @@ public final class SegmentationTrainer {
     }
   }
 
+  /// Looks into the network on as many training samples as a step has. The samples depend on the training's crop, batch
+  /// size and augmentation alone, and none of them is another's of the training.
+  public func probe() throws -> TrainingProbe {
+    var configuration = options.loader
+    (configuration.samplesPerEpoch, configuration.seed, configuration.workers) = (configuration.batchSize, 0, 1)
+    // Epochs of trainings count from 0.
+    guard let batch = try BatchLoader(dataset: training, configuration: configuration, epoch: -1).next() else {
+      preconditionFailure("a batch has at least one sample")
+    }
+    let (images, labels, weights) = try tensors(batch)
+    let hasIgnored = batch.labels.contains(SegmentationDataset.ignoredClass)
+    return TrainingProbe(model: model) { [model, options] in
+      let logits = try Recomputation.$isEnabled.withValue(options.recomputes) { try model(images) }
+      return try options.loss(logits, labels: labels, weights: weights, hasIgnored: hasIgnored)
+    }
+  }
+
   private var state: [Tensor] { model.stateDictionary().map(\.value) }
 
   /// Gives the network the state that it had after ``bestEpoch``, if that was kept.

@@ -67,6 +67,12 @@ struct TrainingCommandOptions: ParsableArguments {
       "standard, or low: compute activations again in the backward pass instead of keeping them.", valueName: "use"))
   var memory = MemoryUse.standard
 
+  @Flag(
+    help: ArgumentHelp(
+      "After every epoch, look into the network on one batch: drift of the norms' inputs, gradients, dead ReLUs, running "
+        + "statistics, loss surface. Changes no result; norma doctor reads it."))
+  var diagnose = false
+
   @Option(help: ArgumentHelp("cpu, cuda or cuda:N.", valueName: "name"))
   var device = "cpu"
 
