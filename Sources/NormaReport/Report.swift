@@ -150,7 +150,7 @@ extension ComparisonRecord {
     let names = first.filter { options[$0] != nil } + options.keys.filter { !first.contains($0) }.sorted()
     let words = names.compactMap { name -> String? in
       guard let value = options[name] else { return nil }
-      if name == "border-weights" { return value == "true" ? "--\(name)" : nil }
+      if value == "true" || value == "false" { return value == "true" ? "--\(name)" : nil }
       return "--\(name) \(quoted(value))"
     }
     return ["norma compare"] + words
