@@ -63,6 +63,15 @@ import Testing
       #expect(statement.contains(try #require(cells[5].split(separator: " ").first)), "loss in \(line)")
       #expect(statement.contains(cells[6]), "accuracy in \(line)")
     }
+    let grid = try #require(Evidence.all.first { $0.id == "isbi-2012-grid" }).statement
+    let findings = try String(contentsOf: root.appendingPathComponent("Documentation/Findings.md"), encoding: .utf8)
+    for norm in ["none", "batch", "group", "switchable", "switchable:instance+layer", "instance", "layer"] {
+      let line = try #require(findings.split(separator: "\n").first { $0.hasPrefix("| \(norm) |") })
+      let cells = line.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
+      for cell in [cells[1], cells[4]] {
+        #expect(grid.contains("\(norm) \(cell.prefix(4))"), "\(norm): \(cell)")
+      }
+    }
     let results = try String(
       contentsOf: root.appendingPathComponent("Benchmarks/results/2026-11-21-epyc-2-cores.md"), encoding: .utf8)
     func row(_ section: String, _ norm: String) throws -> [Substring] {
