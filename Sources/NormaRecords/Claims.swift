@@ -17,8 +17,6 @@ public struct ClaimRecord: Codable, Sendable, Equatable {
   /// What the measurements are numbers of, and what they are varied over.
   public var quantity: String
   public var condition: String
-  /// Whether the condition is a number on a logarithmic axis; else it is a word.
-  public var isLogarithmic: Bool
   public var measurements: [MeasurementRecord]
   public var tests: [ClaimTestRecord]
   public var answer: Answer
@@ -26,7 +24,7 @@ public struct ClaimRecord: Codable, Sendable, Equatable {
 
   public init(
     name: String, statement: String, source: String, experiment: String, quantity: String, condition: String,
-    isLogarithmic: Bool, measurements: [MeasurementRecord], tests: [ClaimTestRecord], answer: Answer, seconds: Double
+    measurements: [MeasurementRecord], tests: [ClaimTestRecord], answer: Answer, seconds: Double
   ) {
     self.name = name
     self.statement = statement
@@ -34,7 +32,6 @@ public struct ClaimRecord: Codable, Sendable, Equatable {
     self.experiment = experiment
     self.quantity = quantity
     self.condition = condition
-    self.isLogarithmic = isLogarithmic
     self.measurements = measurements
     self.tests = tests
     self.answer = answer

@@ -11,7 +11,6 @@ public struct Claim: Sendable {
   /// What is measured, and what it is measured over.
   let quantity: String
   let condition: String
-  var isLogarithmic = false
   let tests: [Test]
   /// All arms under all conditions for one seed.
   let measure: @Sendable (ClaimSetting, _ seed: UInt64) throws -> [Value]
@@ -69,7 +68,7 @@ public struct Claim: Sendable {
     let results = tests.map { $0.answer(values) }
     return ClaimRecord(
       name: name, statement: statement, source: source, experiment: experiment, quantity: quantity,
-      condition: condition, isLogarithmic: isLogarithmic,
+      condition: condition,
       measurements: places.map { MeasurementRecord(arm: $0.arm, condition: $0.condition, values: values[$0]!) },
       tests: results, answer: ClaimRecord.Answer(all: results.map(\.answer)), seconds: (clock.now - start) / .seconds(1)
     )

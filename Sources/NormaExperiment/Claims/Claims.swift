@@ -40,7 +40,7 @@ extension Claim {
     name: "learning-rates", statement: "Normalization allows higher learning rates.",
     source: "Ioffe & Szegedy 2015, section 3.3",
     experiment: "Test accuracy over learning rates; the greatest rate at which it is halfway to perfect. \(network)",
-    quantity: "test accuracy", condition: "learning rate", isLogarithmic: true,
+    quantity: "test accuracy", condition: "learning rate",
     tests: [
       Test(
         kind: .greater(
@@ -67,7 +67,7 @@ extension Claim {
     name: "initialization", statement: "Normalization makes training robust to bad initial weights.",
     source: "Ioffe & Szegedy 2015, section 3.3",
     experiment: "Test accuracy with initial weights multiplied by a factor; how many of the factors train. \(network)",
-    quantity: "test accuracy", condition: "factor of the initial weights", isLogarithmic: true,
+    quantity: "test accuracy", condition: "factor of the initial weights",
     tests: [
       Test(
         kind: .greater(
@@ -161,7 +161,7 @@ extension Claim {
     name: "small-batches", statement: "Batch normalization fails at small batches, where group normalization does not.",
     source: "Wu & He 2018, section 1",
     experiment: "Test accuracy over batch sizes at equal numbers of steps, \(tuned).",
-    quantity: "test accuracy", condition: "batch size", isLogarithmic: true,
+    quantity: "test accuracy", condition: "batch size",
     tests: [
       Test(kind: .greater(Place(arm: "group:4", condition: "2"), Place(arm: "batch", condition: "2")), margin: 0.02)
     ]
@@ -171,7 +171,7 @@ extension Claim {
     name: "large-batches", statement: "Batch normalization needs no batches above 16 samples.",
     source: "Wu & He 2018, figure 5, where 16 to 32 samples are enough",
     experiment: "Test accuracy with 64 samples beside 16, at equal numbers of steps, \(tuned).",
-    quantity: "test accuracy", condition: "batch size", isLogarithmic: true,
+    quantity: "test accuracy", condition: "batch size",
     tests: [
       Test(kind: .notWorse(Place(arm: "batch", condition: "16"), Place(arm: "batch", condition: "64")), margin: 0.02)
     ]
@@ -182,7 +182,7 @@ extension Claim {
     source: "Wu & He 2018, table 3",
     experiment:
       "Test accuracy over the number of groups of 16 channels; 1 is layer and 16 is instance normalization, \(tuned). \(network)",
-    quantity: "test accuracy", condition: "groups", isLogarithmic: true,
+    quantity: "test accuracy", condition: "groups",
     tests: [Test(kind: .differ([1, 2, 4, 8, 16].map { Place(arm: "group", condition: "\($0)") }), margin: 0.02)]
   ) { setting, seed in
     try [1, 2, 4, 8, 16].map { groups in
@@ -213,7 +213,7 @@ extension Claim {
       "Instance normalization is best when contrast shifts between training and use, and generalizes worse otherwise.",
     source: "Ulyanov et al. 2016, section 2; Nam & Kim 2018",
     experiment: "Test accuracy with the contrast of the test pictures multiplied by a factor, \(tuned). \(network)",
-    quantity: "test accuracy", condition: "factor of the test contrast", isLogarithmic: true,
+    quantity: "test accuracy", condition: "factor of the test contrast",
     tests: [
       Test(
         kind: .greater(Place(arm: "instance", condition: "0.25"), Place(arm: "batch", condition: "0.25")), margin: 0.02),
