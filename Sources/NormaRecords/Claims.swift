@@ -41,14 +41,17 @@ public struct ClaimRecord: Codable, Sendable, Equatable {
 
 /// The values of one arm under one condition, one per seed.
 public struct MeasurementRecord: Codable, Sendable, Equatable {
+  /// What the values are numbers of: the claim's quantity, or one that follows from it.
+  public var quantity: String
   /// Such as a norm.
   public var arm: String
-  /// Such as a learning rate.
+  /// Such as a learning rate; empty where nothing is varied but the arm.
   public var condition: String
   /// By ascending seeds.
   public var values: [Double]
 
-  public init(arm: String, condition: String, values: [Double]) {
+  public init(quantity: String, arm: String, condition: String, values: [Double]) {
+    self.quantity = quantity
     self.arm = arm
     self.condition = condition
     self.values = values

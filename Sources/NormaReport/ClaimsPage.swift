@@ -54,57 +54,46 @@ public struct ClaimsPage: PageParts {
   /// Also the charts as files.
   public var charts: [Chart] { record.claims.flatMap(charts) }
 
+  /// One per quantity.
   private func charts(_ claim: ClaimRecord) -> [Chart] {
-    let (overConditions, alone) = (
-      claim.measurements.filter { !$0.condition.isEmpty }, claim.measurements.filter(\.condition.isEmpty)
-    )
     let arms = unique(claim.measurements.map(\.arm))
-    func rank(_ arm: String) -> Int { arms.firstIndex(of: arm) ?? 0 }
-    var charts: [Chart] = []
-    if !overConditions.isEmpty {
-      // Conditions in the order of their numbers, whichever was measured first.
-      let conditions = unique(overConditions.map(\.condition)).sorted { (Double($0) ?? 0) < (Double($1) ?? 0) }
-      let series = unique(overConditions.map(\.arm)).map { arm in
-        LinePlot.Series(
-          name: arm, rank: rank(arm),
-          points: overConditions.filter { $0.arm == arm }.sorted {
-            (conditions.firstIndex(of: $0.condition) ?? 0) < (conditions.firstIndex(of: $1.condition) ?? 0)
-          }.map { point in
-            let sample = Sample(point.values)
-            return LinePlot.Point(
-              x: Double(conditions.firstIndex(of: point.condition) ?? 0), y: sample.mean,
-              low: sample.halfWidth().map { sample.mean - $0 }, high: sample.halfWidth().map { sample.mean + $0 })
-          })
-      }
-      charts.append(
-        Chart(
-          name: claim.name, title: claim.quantity, description: claim.experiment,
-          plot: .lines(
-            LinePlot(across: claim.condition, up: "means, 95 % intervals", names: conditions, series: series))))
+    return unique(claim.measurements.map(\.quantity)).enumerated().map { index, quantity in
+      let shown = claim.measurements.filter { $0.quantity == quantity }
+      let ranks = shown.map { arms.firstIndex(of: $0.arm) ?? 0 }
+      return Chart(
+        name: claim.name + (index == 0 ? "" : "-\(index + 1)"), title: quantity, description: claim.experiment,
+        plot: shown.contains { !$0.condition.isEmpty }
+          ? .lines(lines(claim, zip(shown, ranks).map { ($0, $1) })) : .rows(rows(zip(shown, ranks).map { ($0, $1) })))
     }
-    // What has another unit than the quantity is no row beside it.
-    let (plain, derived) = (
-      alone.filter { !$0.arm.contains("(log") && !$0.arm.contains(", ") },
-      alone.filter {
-        $0.arm.contains("(log") || $0.arm.contains(", ")
+  }
+
+  private typealias Ranked = (measurement: MeasurementRecord, rank: Int)
+
+  private func lines(_ claim: ClaimRecord, _ shown: [Ranked]) -> LinePlot {
+    // In the order of their numbers, whichever was measured first.
+    let conditions = unique(shown.map(\.measurement.condition)).sorted { (Double($0) ?? 0) < (Double($1) ?? 0) }
+    let series = unique(shown.map(\.measurement.arm)).map { arm in
+      let own = shown.filter { $0.measurement.arm == arm }
+      let points = own.map { measurement, _ -> LinePlot.Point in
+        let sample = Sample(measurement.values)
+        return LinePlot.Point(
+          x: Double(conditions.firstIndex(of: measurement.condition) ?? 0), y: sample.mean,
+          low: sample.halfWidth().map { sample.mean - $0 }, high: sample.halfWidth().map { sample.mean + $0 })
       }
-    )
-    for (suffix, rows, title) in [("", plain, claim.quantity), ("-summary", derived, "Summary")] where !rows.isEmpty {
-      charts.append(
-        Chart(
-          name: claim.name + (charts.isEmpty ? "" : suffix), title: title, description: claim.experiment,
-          plot: .rows(
-            RowPlot(
-              across: "means, 95 % intervals, single seeds as rings", isFromZero: false,
-              rows: rows.map { row in
-                let sample = Sample(row.values)
-                return RowPlot.Row(
-                  name: row.arm, rank: rank(row.arm), value: sample.mean,
-                  low: sample.halfWidth().map { sample.mean - $0 }, high: sample.halfWidth().map { sample.mean + $0 },
-                  singles: row.values, label: fixed(sample.mean, 3))
-              }))))
+      return LinePlot.Series(name: arm, rank: own[0].rank, points: points.sorted { $0.x < $1.x })
     }
-    return charts
+    return LinePlot(across: claim.condition, up: "means, 95 % intervals", names: conditions, series: series)
+  }
+
+  private func rows(_ shown: [Ranked]) -> RowPlot {
+    RowPlot(
+      across: "means, 95 % intervals, single seeds as rings", isFromZero: false,
+      rows: shown.map { measurement, rank in
+        let sample = Sample(measurement.values)
+        return RowPlot.Row(
+          name: measurement.arm, rank: rank, value: sample.mean, low: sample.halfWidth().map { sample.mean - $0 },
+          high: sample.halfWidth().map { sample.mean + $0 }, singles: measurement.values, label: fixed(sample.mean, 3))
+      })
   }
 
   private var limits: String {

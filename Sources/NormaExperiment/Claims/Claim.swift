@@ -24,12 +24,15 @@ public struct Claim: Sendable {
   }
 
   struct Value {
+    var quantity: String?
     let arm: String
     let condition: String
     let value: Double
   }
 
   struct Place: Hashable {
+    /// nil for the claim's own.
+    var quantity: String?
     let arm: String
     let condition: String
   }
@@ -59,7 +62,7 @@ public struct Claim: Sendable {
     let start = clock.now
     for (index, seed) in seeds.enumerated() {
       for value in try measure(setting, seed) {
-        let place = Place(arm: value.arm, condition: value.condition)
+        let place = Place(quantity: value.quantity, arm: value.arm, condition: value.condition)
         if values[place] == nil { places.append(place) }
         values[place, default: []].append(value.value)
       }
@@ -69,7 +72,9 @@ public struct Claim: Sendable {
     return ClaimRecord(
       name: name, statement: statement, source: source, experiment: experiment, quantity: quantity,
       condition: condition,
-      measurements: places.map { MeasurementRecord(arm: $0.arm, condition: $0.condition, values: values[$0]!) },
+      measurements: places.map {
+        MeasurementRecord(quantity: $0.quantity ?? quantity, arm: $0.arm, condition: $0.condition, values: values[$0]!)
+      },
       tests: results, answer: ClaimRecord.Answer(all: results.map(\.answer)), seconds: (clock.now - start) / .seconds(1)
     )
   }

@@ -62,6 +62,10 @@ extension Claim.Test {
   }
 
   private func name(_ a: Claim.Place, _ b: Claim.Place) -> String {
+    (a.quantity.map { "\($0): " } ?? "") + difference(a, b)
+  }
+
+  private func difference(_ a: Claim.Place, _ b: Claim.Place) -> String {
     a.condition == b.condition
       ? "\(a.arm) − \(b.arm)" + (a.condition.isEmpty ? "" : " at \(a.condition)")
       : a.arm == b.arm

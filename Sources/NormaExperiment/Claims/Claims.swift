@@ -14,7 +14,10 @@ extension Claim {
   private static let batch = Normalization.batch
   private static let group = Normalization.group(groups: 4)
   private static let network =
-    "A classifier of 4 normalized convolutions of 16 channels, batches of 16, SGD with momentum and a cosine schedule"
+    "A classifier of 4 normalized convolutions of 16 channels, batches of 16, SGD with momentum and a cosine schedule."
+  private static let greatestRate = "log₁₀ of the greatest rate that trains"
+  private static let factorsThatTrain = "number of factors that train"
+  private static let timeRatio = "log₂ of the ratio of times"
   private static let tuned = "each at the best of three learning rates by validation"
 
   /// Runs a trial per norm and setting.
@@ -44,8 +47,8 @@ extension Claim {
     tests: [
       Test(
         kind: .greater(
-          Place(arm: "batch, greatest rate (log₁₀)", condition: ""),
-          Place(arm: "none, greatest rate (log₁₀)", condition: "")),
+          Place(quantity: greatestRate, arm: "batch", condition: ""),
+          Place(quantity: greatestRate, arm: "none", condition: "")),
         margin: 0.3)
     ]
   ) { setting, seed in
@@ -58,7 +61,7 @@ extension Claim {
     let greatest = [none, batch, group].map { norm in
       let usable = found.filter { $0.arm == norm.name && $0.outcome.accuracy >= setting.learned }.map(\.setting).max()
       // Below the smallest that was tried, where none was usable.
-      return Value(arm: "\(norm.name), greatest rate (log₁₀)", condition: "", value: logarithm(usable ?? 0.001))
+      return Value(quantity: greatestRate, arm: norm.name, condition: "", value: logarithm(usable ?? 0.001))
     }
     return curves + greatest
   }
@@ -71,7 +74,8 @@ extension Claim {
     tests: [
       Test(
         kind: .greater(
-          Place(arm: "batch, factors that train", condition: ""), Place(arm: "none, factors that train", condition: "")),
+          Place(quantity: factorsThatTrain, arm: "batch", condition: ""),
+          Place(quantity: factorsThatTrain, arm: "none", condition: "")),
         margin: 1)
     ]
   ) { setting, seed in
@@ -82,7 +86,7 @@ extension Claim {
     return found.map { Value(arm: $0.arm, condition: "\($0.setting)", value: $0.outcome.accuracy) }
       + [none, batch, group].map { norm in
         Value(
-          arm: "\(norm.name), factors that train", condition: "",
+          quantity: factorsThatTrain, arm: norm.name, condition: "",
           value: Double(found.count { $0.arm == norm.name && $0.outcome.accuracy >= setting.learned }))
       }
   }
@@ -133,7 +137,7 @@ extension Claim {
     name: "regularization", statement: "Batch normalization regularizes.",
     source: "Ioffe & Szegedy 2015, section 3.4",
     experiment:
-      "Accuracy on 96 training pictures, seen again and again, less that on new ones. \(network), twice the steps",
+      "Accuracy on 96 training pictures, seen again and again, less that on new ones. \(network) Twice the steps.",
     quantity: "training less test accuracy", condition: "",
     tests: [Test(kind: .greater(Place(arm: "none", condition: ""), Place(arm: "batch", condition: "")), margin: 0.02)]
   ) { setting, seed in
@@ -285,7 +289,8 @@ extension Claim {
     tests: [
       Test(
         kind: .greater(
-          Place(arm: "switchable ÷ batch (log₂)", condition: ""), Place(arm: "batch ÷ batch (log₂)", condition: "")),
+          Place(quantity: timeRatio, arm: "switchable ÷ batch", condition: ""),
+          Place(quantity: timeRatio, arm: "batch ÷ batch", condition: "")),
         margin: 0.07)
     ]
   ) { setting, seed in
@@ -296,8 +301,10 @@ extension Claim {
     let times = steps.map(\.median)
     return zip(norms, times).map { Value(arm: $0.name, condition: "", value: $1) }
       + [
-        Value(arm: "switchable ÷ batch (log₂)", condition: "", value: logarithm(times[5] / times[1]) / logarithm(2)),
-        Value(arm: "batch ÷ batch (log₂)", condition: "", value: 0),
+        Value(
+          quantity: timeRatio, arm: "switchable ÷ batch", condition: "",
+          value: logarithm(times[5] / times[1]) / logarithm(2)),
+        Value(quantity: timeRatio, arm: "batch ÷ batch", condition: "", value: 0),
       ]
   }
 }
