@@ -3,11 +3,16 @@ import NormaRecords
 
 /// What is varied between trainings that are otherwise alike.
 public struct Grid: Sendable {
+  /// The methods that are compared.
   public var norms: [Normalization]
+  /// Samples per training step.
   public var batchSizes: [Int]
+  /// For `TrainingOptions.learningRate`.
   public var learningRates: [Double]
+  /// Each repeats all other combinations.
   public var seeds: [UInt64]
 
+  /// All combinations of the given values; an empty list leaves no cell.
   public init(norms: [Normalization], batchSizes: [Int], learningRates: [Double], seeds: [UInt64]) {
     self.norms = norms
     self.batchSizes = batchSizes
@@ -15,8 +20,11 @@ public struct Grid: Sendable {
     self.seeds = seeds
   }
 
+  /// One training: a combination of the grid's values.
   public struct Cell: Sendable {
+    /// Makes the norms; the record has only the name, from which a custom norm cannot be made.
     public let normalization: Normalization
+    /// The norm's name, batch size, learning rate and seed.
     public let record: CellRecord
   }
 

@@ -12,15 +12,21 @@ import NormaTraining
 /// The epoch with the lowest validation loss is chosen; its network is scored on slices that neither trained it nor chose
 /// anything, where there are such.
 public struct SegmentationExperiment {
+  /// What every cell trains on.
   public let training: SegmentationDataset
+  /// Chooses the epoch, and the threshold of the scores of regions.
   public let validation: SegmentationDataset
+  /// What scores are taken on; nil takes them on the validation slices.
   public let test: SegmentationDataset?
   /// Of which a cell replaces batch size, learning rate and seed.
   public let options: TrainingOptions
+  /// The U-Net for a cell's normalization.
   public let network: (Normalization) -> UNet.Options
   /// Whether to look into the networks after every epoch: ``RunRecord/diagnoses``.
   public var diagnoses = false
 
+  /// Only keeps what is given; ``validate(_:)`` checks it against a grid.
+  /// - Parameter test: nil scores on the validation slices.
   public init(
     training: SegmentationDataset, validation: SegmentationDataset, test: SegmentationDataset?,
     options: TrainingOptions, network: @escaping (Normalization) -> UNet.Options
@@ -37,6 +43,7 @@ public struct SegmentationExperiment {
 
   /// What a cell left.
   public struct Outcome {
+    /// History and scores; after a failure also the reason, and no scores.
     public var record: RunRecord
     /// The network of the chosen epoch and what it makes of the scored slices; nil after a failure.
     public var best: (model: UNet, evaluation: SegmentationTrainer.Evaluation)?

@@ -11,7 +11,9 @@ import NormaTensor
 ///
 /// Ioffe & Szegedy 2015. Defaults as in PyTorch; ``Options/keras`` has those of Keras.
 public final class BatchNorm: NormalizationLayer {
+  /// What statistics are taken over and kept, and which parameters are learned.
   public struct Options: Sendable, Hashable {
+    /// Added to the variance; finite and above 0.
     public var epsilon = 1e-5
     /// The share of the new batch in the running statistics; nil averages all batches alike.
     public var momentum: Double? = 0.1
@@ -40,6 +42,7 @@ public final class BatchNorm: NormalizationLayer {
       return options
     }()
 
+    /// PyTorch's defaults: ``pytorch``.
     public init() {}
   }
 
@@ -48,12 +51,18 @@ public final class BatchNorm: NormalizationLayer {
   ///
   /// Defaults as in Ioffe 2017, section 4.
   public struct RenormalizationSchedule: Sendable, Hashable {
+    /// Final bound of the factor r = σ / σ_running: 1 / rMax ≤ r ≤ rMax; at least 1.
     public var rMax = 3.0
+    /// Final bound of the offset d = (μ − μ_running) / σ_running: |d| ≤ dMax; at least 0.
     public var dMax = 5.0
+    /// Training steps of plain batch normalization, as `num_batches_tracked` counts them.
     public var warmUp = 5000
+    /// Steps after the warm-up over which the bound of r goes from 1 to `rMax`; 0 for at once.
     public var rWidening = 35_000
+    /// Steps after the warm-up over which the bound of d goes from 0 to `dMax`; 0 for at once.
     public var dWidening = 20_000
 
+    /// The paper's schedule: r reaches its bound after 40,000 steps, d after 25,000.
     public init() {}
 
     /// The bounds after a number of training steps.
@@ -65,8 +74,11 @@ public final class BatchNorm: NormalizationLayer {
     }
   }
 
+  /// As given to the initializer; fixed from then on.
   public let options: Options
+  /// [C], initially 0; nil without running statistics.
   public let runningMean: Buffer?
+  /// [C], initially 1; nil without running statistics.
   public let runningVar: Buffer?
   /// Training batches that the running statistics have seen: an int64 scalar.
   public let numBatchesTracked: Buffer?
@@ -96,6 +108,11 @@ public final class BatchNorm: NormalizationLayer {
     try super.init(channels: channels, epsilon: options.epsilon, scale: options.scale, center: options.center)
   }
 
+  /// ``Options/pytorch`` with the given changes.
+  /// - Parameters:
+  ///   - momentum: the share of the new batch in the running statistics; nil averages all batches alike.
+  ///   - affine: false leaves out both γ and β.
+  /// - Throws: ``NormalizationError`` for no channels, an epsilon that is not finite and above 0, or a momentum outside of 0…1.
   public convenience init(
     channels: Int, epsilon: Double = 1e-5, momentum: Double? = 0.1, affine: Bool = true
   ) throws {

@@ -4,13 +4,20 @@ import NormaTensor
 /// Convolution → normalization → activation, the block that networks are built of. Where there is a kernel for
 /// both, normalization and activation are one pass over the data.
 public final class ConvNormActivation: Module, Layer, LayerContainer {
+  /// The first step. Its bias takes no pass over the data where the norm is a ``NormalizationLayer``.
   public let conv: Convolution
+  /// The norm after the convolution, which ``replaceLayers(_:)`` may exchange; nil for none.
   public private(set) var norm: (any Layer)?
+  /// The last step; a norm that is its own activation, such as ``EvoNorm``, takes its place.
   public let activation: Activation
   /// Every input value is repeated this many times along each spatial dimension before the convolution.
   public let upsampling: Int
   private var folded: FoldedBlock?
 
+  /// Takes the layers as they are; whether their channels fit shows when the block is called.
+  /// - Parameters:
+  ///   - norm: a norm of as many channels as the convolution has outputs; nil for none.
+  ///   - upsampling: see ``upsampling``; 1 leaves the input as it is.
   public init(_ conv: Convolution, norm: (any Layer)?, activation: Activation = .relu, upsampling: Int = 1) {
     self.conv = conv
     self.norm = norm
@@ -18,6 +25,8 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
     self.upsampling = upsampling
   }
 
+  /// [N, C in, spatial…] → [N, C out, spatial…]. Uses the folded convolution of `foldNormalization()` where that holds.
+  /// - Throws: what the convolution and the norm throw for an input that they cannot take.
   public func forward(_ input: Tensor) throws -> Tensor {
     // Observers see the layers as they are declared: a convolution with its bias, then the norm.
     let takesShortcuts = !LayerObserver.isObserving
@@ -47,6 +56,7 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
     activation == .relu && (norm as? NormalizationLayer)?.replacesActivation != true && !(norm is EvoNorm)
   }
 
+  /// Hands out the norm alone, where there is one, and gives up what `foldNormalization()` prepared.
   public func replaceLayers(_ body: (any Layer) throws -> any Layer) rethrows {
     folded = nil
     norm = try norm.map(body)

@@ -12,6 +12,7 @@ import NormaTensor
 ///
 /// Liu et al. 2020, "Evolving Normalization-Activation Layers", table 1.
 public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
+  /// Which of the two layers of the paper.
   public enum Form: Sendable, Hashable {
     /// Sample-based; nil groups means min(32, C) of them, as the paper's 32.
     case s0(groups: Int?)
@@ -19,12 +20,19 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
     case b0(momentum: Double)
   }
 
+  /// C, the extent of the input's second dimension.
   public let channels: Int
+  /// S0 or B0, with the number of groups or the momentum as given.
   public let form: Form
+  /// Added to every variance.
   public let epsilon: Double
+  /// γ [C], initially 1.
   public let weight: Parameter
+  /// β [C], initially 0.
   public let bias: Parameter
+  /// What multiplies x in the sigmoid (S0) or in the maximum (B0): [C], initially 1.
   public let v: Parameter
+  /// B0's average of the batches' unbiased variances: [C], initially 1; nil for S0.
   public let runningVar: Buffer?
   var estimation: StatisticsEstimate?
 
@@ -54,6 +62,9 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
   /// The activation is the layer's own, whichever is asked for.
   public func forward(_ input: Tensor, activation: Activation) throws -> Tensor { try forward(input) }
 
+  /// [N, C, spatial…] → the same shape. In training B0 takes the batch's variance into the running one.
+  /// - Throws: ``NormalizationError`` for an input of another shape, not of floating point or without values,
+  ///   or where every variance would be taken over one value.
   public func forward(_ input: Tensor) throws -> Tensor {
     try NormalizationError.check(input, channels: channels, of: Self.self)
     // In evaluation B0 has running variances beside those of planes, which may then be of single values.

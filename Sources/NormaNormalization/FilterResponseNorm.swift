@@ -13,6 +13,10 @@ public final class FilterResponseNorm: NormalizationLayer {
   /// The threshold of every channel; nil for a layer that is followed by another activation.
   public let tau: Parameter?
 
+  /// - Parameters:
+  ///   - epsilon: added to the mean square.
+  ///   - thresholded: false leaves out τ, for a layer that another activation follows.
+  /// - Throws: ``NormalizationError`` for no channels or an epsilon that is not a finite number above 0.
   public init(channels: Int, epsilon: Double = 1e-6, thresholded: Bool = true) throws {
     tau = thresholded ? try Parameter(Tensor.zeros([channels])) : nil
     try super.init(channels: channels, epsilon: epsilon, scale: true, center: true)
@@ -20,6 +24,7 @@ public final class FilterResponseNorm: NormalizationLayer {
 
   override var branches: [Branch] { get throws { [.uncentred(.instance)] } }
 
+  /// True with the threshold ``tau``, which takes the place of a ReLU.
   override public var replacesActivation: Bool { tau != nil }
 
   override func finish(_ output: Tensor) throws -> Tensor {

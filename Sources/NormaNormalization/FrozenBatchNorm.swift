@@ -9,7 +9,9 @@ import NormaTensor
 ///
 /// As the frozen layers of detection networks: He et al. 2017, "Mask R-CNN", section 3.1.
 public final class FrozenBatchNorm: NormalizationLayer {
+  /// The mean that is taken off: [C], initially a copy of the batch normalization's.
   public let runningMean: Buffer
+  /// The variance that is normalized by: [C], initially a copy of the batch normalization's.
   public let runningVar: Buffer
 
   /// The layer that gives what the given one gives in evaluation.

@@ -10,6 +10,7 @@ import NormaTensor
 ///
 /// Wu & He 2018, eq. 7.
 public final class GroupNorm: NormalizationLayer {
+  /// G, a divisor of the channels; each group has C / G neighbouring ones.
   public let groups: Int
 
   /// - Throws: ``NormalizationError`` when the groups do not divide the channels.

@@ -11,13 +11,20 @@ import NormaTensor
 ///
 /// Ulyanov et al. 2016, eq. 4. `affine` and `tracksRunningStatistics` default to false as in PyTorch.
 public final class InstanceNorm: NormalizationLayer {
+  /// [C], initially 0; nil without running statistics.
   public let runningMean: Buffer?
+  /// [C], initially 1, of unbiased variances; nil without running statistics.
   public let runningVar: Buffer?
   /// Training batches that the running statistics have seen: an int64 scalar.
   public let numBatchesTracked: Buffer?
   /// The share of the new batch in the running statistics; nil averages all batches alike.
   public let momentum: Double?
 
+  /// - Parameters:
+  ///   - affine: whether there are γ and β.
+  ///   - tracksRunningStatistics: whether evaluation uses running averages in the place of the input's own statistics.
+  ///   - momentum: the share of the new batch in them; nil averages all batches alike. Without them it has no effect.
+  /// - Throws: ``NormalizationError`` for no channels, an epsilon that is not finite and above 0, or a momentum outside of 0…1.
   public init(
     channels: Int, epsilon: Double = 1e-5, affine: Bool = false, tracksRunningStatistics: Bool = false,
     momentum: Double? = 0.1
@@ -39,6 +46,7 @@ public final class InstanceNorm: NormalizationLayer {
       unbiased: true)
   }
 
+  /// A state without the count of batches loads too.
   override public var optionalKeys: Set<String> { ["num_batches_tracked"] }
 }
 
@@ -51,10 +59,15 @@ public final class InstanceNorm: NormalizationLayer {
 ///
 /// Dumoulin et al. 2017, "A Learned Representation for Artistic Style", eq. 5.
 public final class ConditionalInstanceNorm: Module {
+  /// γ [S, C], one row per style, initially 1.
   public let scales: Parameter
+  /// β [S, C], one row per style, initially 0.
   public let shifts: Parameter
+  /// Added to the variance.
   public let epsilon: Double
 
+  /// - Parameter styles: S, the rows of the tables; at least one.
+  /// - Throws: ``NormalizationError`` for no styles, no channels or an epsilon that is not a finite number above 0.
   public init(styles: Int, channels: Int, epsilon: Double = 1e-5) throws {
     try NormalizationError.check(channels: channels, epsilon: epsilon)
     guard styles > 0 else {

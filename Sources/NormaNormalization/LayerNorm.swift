@@ -11,6 +11,8 @@ import NormaTensor
 ///
 /// Ba et al. 2016, section 3; the form for images as in Wu & He 2018, section 3.1.
 public final class LayerNorm: NormalizationLayer {
+  /// - Parameter affine: false leaves out both γ and β.
+  /// - Throws: ``NormalizationError`` for no channels or an epsilon that is not a finite number above 0.
   public init(channels: Int, epsilon: Double = 1e-5, affine: Bool = true) throws {
     try super.init(channels: channels, epsilon: epsilon, scale: affine, center: affine)
   }
@@ -28,11 +30,19 @@ public final class LayerNorm: NormalizationLayer {
 ///
 /// Ba et al. 2016, section 3.
 public final class ElementwiseLayerNorm: Module, Layer {
+  /// Extents of the input's last dimensions, which statistics are taken over.
   public let normalizedShape: [Int]
+  /// γ of `normalizedShape`, initially 1; nil for a layer that is not affine.
   public let weight: Parameter?
+  /// β of `normalizedShape`, initially 0; nil for a layer that is not affine or was made without.
   public let bias: Parameter?
+  /// Added to the variance.
   public let epsilon: Double
 
+  /// - Parameters:
+  ///   - affine: false leaves out both γ and β.
+  ///   - bias: false leaves out β alone.
+  /// - Throws: ``NormalizationError`` for an empty shape, an extent below 1 or an epsilon that is not a finite number above 0.
   public init(
     normalizedShape: [Int], epsilon: Double = 1e-5, affine: Bool = true, bias: Bool = true
   ) throws {
@@ -43,6 +53,8 @@ public final class ElementwiseLayerNorm: Module, Layer {
     self.bias = affine && bias ? try Parameter(Tensor.zeros(normalizedShape)) : nil
   }
 
+  /// [..., normalizedShape] → the same shape.
+  /// - Throws: ``NormalizationError`` for an input whose last dimensions are others.
   public func forward(_ input: Tensor) throws -> Tensor {
     try checkLastDimensions(of: input, normalizedShape, "ElementwiseLayerNorm")
     return try input.layerNormalized(

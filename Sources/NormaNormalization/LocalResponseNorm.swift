@@ -10,11 +10,16 @@ import NormaTensor
 ///
 /// Krizhevsky et al. 2012, section 3.3. Defaults of α, β and k as in PyTorch; the paper has n = 5, α = 5e-4 (1e-4 · n), k = 2.
 public final class LocalResponseNorm: Module, Layer {
+  /// n, the neighbouring channels that are summed; for an even n one more lies before c than after it.
   public let size: Int
+  /// α, the factor of the mean square of the n channels.
   public let alpha: Double
+  /// β, the exponent of the divisor; 0 leaves the input as it is.
   public let beta: Double
+  /// Added to α times the mean square, so that neighbours that are all 0 do not divide by 0; at least 0.
   public let k: Double
 
+  /// - Throws: ``NormalizationError`` for a size outside of 1…4096, and for an α, β or k below 0 or not finite.
   public init(size: Int = 5, alpha: Double = 1e-4, beta: Double = 0.75, k: Double = 1) throws {
     guard (1...4096).contains(size), [alpha, beta, k].allSatisfy({ $0 >= 0 && $0.isFinite }) else {
       throw NormalizationError(
@@ -27,6 +32,8 @@ public final class LocalResponseNorm: Module, Layer {
     self.k = k
   }
 
+  /// [N, C, spatial…] → the same shape.
+  /// - Throws: ``NormalizationError`` for an input without spatial dimensions or without values.
   public func forward(_ input: Tensor) throws -> Tensor {
     let shape = input.shape
     guard shape.count >= 3, input.count > 0 else {

@@ -35,9 +35,13 @@ public struct Normalization: Sendable, Hashable {
 
   /// No normalization: the control.
   public static let none = Normalization("none")
+  /// ``BatchNorm`` as in PyTorch.
   public static let batch = Normalization("batch")
+  /// ``SwitchableNorm`` of instance, layer and batch, as in its paper.
   public static let switchable = Normalization("switchable")
+  /// ``InstanceNorm`` with γ and β, without running statistics.
   public static let instance = Normalization("instance")
+  /// ``LayerNorm`` over channels and positions, with γ and β per channel.
   public static let layer = Normalization("layer")
 
   /// nil groups means min(32, C) of them.
@@ -93,12 +97,14 @@ public struct Normalization: Sendable, Hashable {
 
 /// A member of the family as the factory, the command line and the explanations know it.
 public struct NormalizationKind: Sendable {
+  /// Makes the layer for a number of channels, or throws where the member's options do not fit it.
   public typealias Make = @Sendable (_ channels: Int) throws -> any Layer
 
   /// An option in a name, after a colon.
   public struct Option: Sendable {
     /// `momentum=SHARE`, or the word itself.
     public let form: String
+    /// What it does, and its default where it has one.
     public let help: String
 
     static let epsilon = Option(form: "epsilon=E", help: "added to the variance (default: 1e-5)")
@@ -108,22 +114,31 @@ public struct NormalizationKind: Sendable {
 
   /// The name on the command line.
   public let name: String
+  /// The name in full, such as `Group normalization`.
   public let title: String
   /// In one sentence.
   public let summary: String
+  /// What may follow the name; empty for a member without options.
   public let options: [Option]
+  /// The output y from the input x, in one line.
   public let formula: String
   /// Which cells of [N, C] share statistics, with what is taken over them; none where a layer pools nothing of the kind.
   public let statistics: [Statistic]
   /// Trained numbers as a formula in C, and for a number of channels.
   public let parameters: String
+  /// ``parameters`` for C channels, under the default options.
   public let parameterCount: @Sendable (_ channels: Int) -> Int
+  /// When to take it, as a clause that continues "use when".
   public let useWhen: String
+  /// What speaks against it.
   public let weakness: String
+  /// Authors and year of the paper, or the library that it is from.
   public let source: String
   let prepare: @Sendable (inout NormalizationOptions) throws -> Make
 
+  /// Something that is taken over the cells that a partition puts together.
   public struct Statistic: Sendable {
+    /// Under the default options, but for `group(2)`, which stands for any number of groups.
     public let partition: Partition
     /// `mean and variance`, `mean square`, …
     public let what: String

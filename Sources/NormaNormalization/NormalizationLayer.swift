@@ -7,6 +7,7 @@ import NormaTensor
 /// Input [N, C, spatial…] with any number of spatial dimensions, also none; float32, float64 or bfloat16. Where the input is
 /// neither contiguous nor channels-last, it is copied into the nearer of the two; the output has that layout.
 public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, CustomStringConvertible {
+  /// C, the extent of the input's second dimension.
   public let channels: Int
   /// γ [C], initially 1; nil without a learned scale.
   public let weight: Parameter?
@@ -59,6 +60,10 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
   /// Whether the layer is its own activation, so that a block leaves out the one it has.
   public var replacesActivation: Bool { false }
 
+  /// [N, C, spatial…] → the same shape, with no activation but the layer's own.
+  /// Training updates the running statistics, where there are any.
+  /// - Throws: ``NormalizationError`` for an input of another shape, not of floating point or without values,
+  ///   or where every mean and variance would be taken over one value.
   public func forward(_ input: Tensor) throws -> Tensor { try forward(input, activation: .none) }
 
   /// Normalizes and applies the activation to the result, in one pass where there is a kernel for both.
@@ -130,7 +135,9 @@ extension NormalizationError {
 
 /// A normalization that cannot be made or applied: what was expected and what came.
 public struct NormalizationError: Error, CustomStringConvertible, Sendable {
+  /// The whole message: what was expected, what came and, where it helps, what to do.
   public let description: String
+  /// - Parameter description: the message, as ``description`` gives it.
   public init(_ description: String) { self.description = description }
 
   static func check(channels: Int, epsilon: Double, momentum: Double? = nil) throws {

@@ -10,6 +10,7 @@ import NormaTensor
 ///
 /// Zhang & Sennrich 2019, eq. 4.
 public final class RMSNorm: NormalizationLayer {
+  /// G, a divisor of the channels; 1 takes the mean square over all of them.
   public let groups: Int
 
   /// - Throws: ``NormalizationError`` when the groups do not divide the channels.
@@ -31,11 +32,17 @@ public final class RMSNorm: NormalizationLayer {
 ///
 /// Zhang & Sennrich 2019, eq. 4.
 public final class ElementwiseRMSNorm: Module, Layer {
+  /// Extents of the input's last dimensions, which mean squares are taken over.
   public let normalizedShape: [Int]
+  /// γ of `normalizedShape`, initially 1; nil for a layer that is not affine.
   public let weight: Parameter?
   /// nil means the smallest difference from 1 in the input's type, as in PyTorch.
   public let epsilon: Double?
 
+  /// - Parameters:
+  ///   - epsilon: added to the mean square; for nil see ``epsilon``.
+  ///   - affine: false leaves out γ.
+  /// - Throws: ``NormalizationError`` for an empty shape, an extent below 1 or an epsilon that is not a finite number above 0.
   public init(normalizedShape: [Int], epsilon: Double? = nil, affine: Bool = true) throws {
     try checkNormalizedShape(normalizedShape, epsilon ?? 1)
     self.normalizedShape = normalizedShape
@@ -43,6 +50,8 @@ public final class ElementwiseRMSNorm: Module, Layer {
     weight = affine ? try Parameter(Tensor.ones(normalizedShape)) : nil
   }
 
+  /// [..., normalizedShape] → the same shape.
+  /// - Throws: ``NormalizationError`` for an input whose last dimensions are others.
   public func forward(_ input: Tensor) throws -> Tensor {
     try checkLastDimensions(of: input, normalizedShape, "ElementwiseRMSNorm")
     return try input.rmsNormalized(

@@ -13,10 +13,13 @@ import NormaTensor
 ///
 /// Luo et al. 2019, "Differentiable Learning-to-Normalize via Switchable Normalization", eq. 3–5.
 public final class SwitchableNorm: NormalizationLayer, ProgressFollowing {
+  /// What is mixed and how, what is kept for evaluation, and which parameters are learned.
   public struct Options: Sendable, Hashable {
+    /// Added to the mixed variance; finite and above 0.
     public var epsilon = 1e-5
     /// The share of the new batch in the running statistics.
     public var momentum = 0.1
+    /// Whether there are γ and β.
     public var affine = true
     /// What is mixed.
     public var branches: [Partition] = [.instance, .layer, .batch]
@@ -50,6 +53,7 @@ public final class SwitchableNorm: NormalizationLayer, ProgressFollowing {
       return options
     }()
 
+    /// The paper's choices: ``paper``.
     public init() {}
   }
 
@@ -57,15 +61,19 @@ public final class SwitchableNorm: NormalizationLayer, ProgressFollowing {
   public struct SparsitySchedule: Sendable, Hashable {
     /// Share of the training after which one branch is selected.
     public var end = 0.8
+    /// Selects one branch after 0.8 of the training.
     public init() {}
   }
 
+  /// As given to the initializer; fixed from then on.
   public let options: Options
   /// Logits of the means' mixing weights [K].
   public let meanWeight: Parameter
   /// Logits of the variances' mixing weights [K].
   public let varWeight: Parameter
+  /// Of the branch over samples (batch or ghost): [C], initially 0; nil where no such branch is mixed.
   public let runningMean: Buffer?
+  /// Of the branch over samples (batch or ghost): [C], initially 1; nil where no such branch is mixed.
   public let runningVar: Buffer?
   /// Radius of SparsestMax, a scalar; nil for softmax.
   public let radius: Buffer?

@@ -8,15 +8,20 @@ import NormaTensor
 /// Input [N, C, spatial…]; the sum runs over the given dimension, by default the channels. No parameters; training and
 /// evaluation are alike. As Keras's `UnitNormalization`, whose channels lie last.
 public final class UnitNorm: Module, Layer {
+  /// Which dimension the vectors lie along; a negative one counts from the end.
   public let dimension: Int
+  /// The least length that is divided by: shorter vectors stay shorter than 1.
   public let epsilon: Double
 
+  /// - Throws: ``NormalizationError`` for an epsilon that is not a finite number above 0.
   public init(dimension: Int = 1, epsilon: Double = 1e-12) throws {
     try NormalizationError.check(channels: 1, epsilon: epsilon)
     self.dimension = dimension
     self.epsilon = epsilon
   }
 
+  /// Any shape that has the dimension → the same shape.
+  /// - Throws: ``NormalizationError`` for an input without that dimension.
   public func forward(_ input: Tensor) throws -> Tensor {
     guard (-input.rank..<input.rank).contains(dimension) else {
       throw NormalizationError("UnitNorm over dimension \(dimension) cannot take an input of shape \(input.shape)")

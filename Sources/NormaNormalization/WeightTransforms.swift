@@ -9,6 +9,7 @@ import NormaTensor
 ///
 /// Salimans & Kingma 2016, eq. 2.
 public final class WeightNorm: Module, WeightTransform {
+  /// The length of every output channel's weights: [out], initially that of the given ones.
   public let g: Parameter
 
   /// - Parameter weight: [out, …] of the layer that it is for.
@@ -20,6 +21,7 @@ public final class WeightNorm: Module, WeightTransform {
     g = try Parameter(withoutGradients { try weight.rowNorms().reshaped([weight.shape[0]]).cloned() })
   }
 
+  /// v [out, …] → g v / ‖v‖ of the same shape; gradients reach both g and v.
   public func callAsFunction(_ weight: Tensor) throws -> Tensor {
     try weight * (g.value.reshaped([weight.shape[0]] + weight.shape.dropFirst().map { _ in 1 }) / weight.rowNorms())
   }
@@ -34,9 +36,13 @@ public final class WeightNorm: Module, WeightTransform {
 ///
 /// Miyato et al. 2018, algorithm 1.
 public final class SpectralNorm: Module, WeightTransform {
+  /// Estimate of the first left singular vector: [out], of length 1.
   public let u: Buffer
+  /// Estimate of the first right singular vector, x above: [rest], of length 1.
   public let v: Buffer
+  /// Power iterations per training pass; at least 1.
   public let iterations: Int
+  /// The least length that `u` and `v` are divided by when they are brought to length 1.
   public let epsilon: Double
 
   /// - Parameters:
@@ -58,6 +64,7 @@ public final class SpectralNorm: Module, WeightTransform {
     try iterate(weight, 15)
   }
 
+  /// v [out, …] → v / σ of the same shape. In training `u` and `v` first make their power iterations.
   public func callAsFunction(_ weight: Tensor) throws -> Tensor {
     if isTraining { try iterate(weight, iterations) }
     let matrix = try weight.reshaped([weight.shape[0], -1])
@@ -85,9 +92,12 @@ public final class SpectralNorm: Module, WeightTransform {
 ///
 /// Qiao et al. 2019, "Weight Standardization", eq. 7; with ε inside the root.
 public final class WeightStandardization: Module, WeightTransform {
+  /// Added to the variance.
   public let epsilon: Double
+  /// - Parameter epsilon: added to the variance of every output channel's weights.
   public init(epsilon: Double = 1e-5) { self.epsilon = epsilon }
 
+  /// v [out, …] → the standardized weight of the same shape.
   public func callAsFunction(_ weight: Tensor) throws -> Tensor {
     let rest = Array(1..<weight.rank)
     let centred = try weight - weight.mean(rest, keepDimensions: true)

@@ -1,6 +1,8 @@
 /// Mean and standard deviation of some numbers.
 public struct Sample: Sendable, Equatable {
+  /// How many numbers there are; at least one.
   public let count: Int
+  /// The arithmetic mean.
   public let mean: Double
   /// With n − 1; nil for fewer than two numbers.
   public let deviation: Double?
@@ -28,7 +30,9 @@ public struct Sample: Sendable, Equatable {
 ///
 /// Pairing takes out what a seed does to both, its split, order and augmentation. Student 1908.
 public struct PairedComparison: Sendable, Equatable {
+  /// The name of the method that is subtracted from.
   public let first: String
+  /// The name of the method that is subtracted.
   public let second: String
   /// Of first − second.
   public let difference: Sample

@@ -11,6 +11,7 @@ public struct StudentT: Sendable {
   /// Degrees of freedom, above 0.
   public let freedom: Double
 
+  /// - Precondition: `freedom` above 0.
   public init(freedom: Double) {
     precondition(freedom > 0, "a t distribution needs degrees of freedom above 0")
     self.freedom = freedom

@@ -4,7 +4,9 @@ import NormaRecords
 public struct Claim: Sendable {
   /// The name on the command line.
   public let name: String
+  /// The claim itself, as a sentence.
   public let statement: String
+  /// The paper that makes it, and where in it.
   public let source: String
   /// What is done, in a sentence.
   public let experiment: String
@@ -17,9 +19,11 @@ public struct Claim: Sendable {
 
   /// How much may be spent.
   public enum Budget: String, Sendable, CaseIterable {
+    /// 150 or 400 training steps per trial, from which some claims depart, and by default 5 or 10 seeds.
     case quick, full
     /// Training steps of a trial.
     var steps: Int { self == .quick ? 150 : 400 }
+    /// How many seeds are measured unless told otherwise: 5 or 10.
     public var seeds: Int { self == .quick ? 5 : 10 }
   }
 
@@ -82,9 +86,12 @@ public struct Claim: Sendable {
 
 /// What all claims share.
 public struct ClaimSetting: Sendable {
+  /// What the classifiers learn.
   public let data: ClaimData
+  /// Decides how long trials are.
   public let budget: Claim.Budget
 
+  /// - Parameter budget: how long trials are; the seeds are given to ``Claim/run(_:seeds:onSeed:)``.
   public init(data: ClaimData, budget: Claim.Budget) {
     self.data = data
     self.budget = budget

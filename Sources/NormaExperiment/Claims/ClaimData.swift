@@ -11,9 +11,13 @@ import NormaTensor
 
 /// Pictures [N, C, side, side] with a class each, for small classifiers.
 public struct ClaimData: Sendable {
+  /// What reports call it.
   public let name: String
+  /// C of the pictures.
   public let channels: Int
+  /// Height and width in pixels.
   public let side: Int
+  /// How many classes there are; labels count from 0.
   public let classes: Int
   /// Draws one picture: its pixels and its class.
   let draw: @Sendable (inout RandomSource) -> (pixels: [Float], label: Int)

@@ -5,6 +5,7 @@ import NormaRecords
 import NormaTensor
 
 extension Claim {
+  /// Every claim, in the order of the command's list.
   public static let all: [Claim] = [
     learningRates, initialization, gradients, convergence, regularization, smallBatches, largeBatches, groupCount,
     beforeActivation, contrast, recurrent, switchable, cost,
