@@ -47,7 +47,7 @@ public final class BatchNorm: NormalizationLayer {
   }
 
   /// How far batch renormalization may correct, by training step: plain batch normalization for `warmUp` steps (r = 1, d = 0),
-  /// then bounds that widen linearly to `rMax` and `dMax` over `widening` more.
+  /// then bounds that widen linearly to `rMax` over `rWidening` and to `dMax` over `dWidening` more.
   ///
   /// Defaults as in Ioffe 2017, section 4.
   public struct RenormalizationSchedule: Sendable, Hashable {

@@ -29,10 +29,10 @@ public final class WeightNorm: Module, WeightTransform {
 
 /// Spectral normalization: divides the weight, as a matrix [out, rest], by its largest singular value.
 ///
-///     w = v / σ,   σ = uᵀ v x
+///     w = W / σ,   σ = uᵀ W v
 ///
-/// with `u` [out] and `x` [rest] from power iterations, one per training pass; they count as constants in the backward
-/// pass. State `u`, `v`; evaluation leaves them alone.
+/// with W the layer's `weight`, `u` [out] and `v` [rest] from power iterations, one per training pass; they count as constants in the backward
+/// pass. Evaluation leaves them alone.
 ///
 /// Miyato et al. 2018, algorithm 1.
 public final class SpectralNorm: Module, WeightTransform {
