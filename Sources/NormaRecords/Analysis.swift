@@ -5,7 +5,7 @@ public struct AnalysisRecord: Codable, Sendable, Equatable {
   public var batchSize: Int
   /// In the order of the command line.
   public var contenders: [ContenderRecord]
-  /// Every pair of contenders that have seeds in common.
+  /// Every pair of contenders without failures that have seeds in common.
   public var pairs: [PairRecord]
   /// The validation loss of ``ContenderRecord/epochsToTarget``.
   public var targetLoss: Double?

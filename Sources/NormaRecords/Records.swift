@@ -100,6 +100,9 @@ public struct RunRecord: Codable, Sendable, Equatable {
 
   public var norm: String { cell.norm }
 
+  /// Whether it failed because the loss was no longer finite.
+  public var hasDiverged: Bool { failure.map { $0.contains("NaN") || $0.contains("infinite") } ?? false }
+
   public var trainingSeconds: Double { history.reduce(0) { $0 + $1.seconds } }
 
   /// The share of the training time that was spent waiting for samples, or nil without an epoch.

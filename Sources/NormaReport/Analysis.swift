@@ -8,16 +8,17 @@ extension ComparisonRecord {
 
   /// What the finished runs show together, batch size by batch size.
   ///
-  /// The learning rate of every norm is the one with the fewest failures, then with the lowest mean of the runs' lowest
-  /// validation losses. Norms are then compared pair by pair on the same seeds (paired t-test), with Holm's correction over
-  /// the pairs of a batch size. A winner is ahead of every other norm after that correction, in at least five seeds.
+  /// The learning rate of every norm is, of those with the most seeds, the one with the fewest failures, then with the lowest mean
+  /// of the runs' lowest validation losses. Norms without failures are then compared pair by pair on the same seeds (paired
+  /// t-test), with Holm's correction over the pairs of a batch size. A winner is ahead of every other one after that
+  /// correction, in at least five seeds that all of them have.
   public func analyzed() -> [AnalysisRecord] {
     let finished = runs.filter(\.isFinished)
     return unique(finished.map(\.cell.batchSize)).map { batchSize in
       let runs = finished.filter { $0.cell.batchSize == batchSize }
       let chosen = unique(runs.map(\.norm)).map { norm in Chosen(runs.filter { $0.norm == norm }) }
       let target = targetLoss(chosen)
-      let pairs = pairs(chosen)
+      let pairs = pairs(chosen.filter { $0.failures == 0 })
       let found = verdict(chosen, pairs)
       return AnalysisRecord(
         batchSize: batchSize, contenders: chosen.map { $0.record(target: target) }, pairs: pairs, targetLoss: target,
@@ -51,9 +52,15 @@ extension ComparisonRecord {
   }
 
   private func verdict(_ chosen: [Chosen], _ pairs: [PairRecord]) -> (winner: String?, text: String) {
-    let ranked = chosen.filter { $0.failures == 0 && !$0.values(score).isEmpty }
-      .map { (norm: $0.norm, mean: Sample($0.values(score).sorted { $0.key < $1.key }.map(\.value)).mean) }
-      .sorted { score.isBetterWhenLower ? $0.mean < $1.mean : $0.mean > $1.mean }
+    let healthy = chosen.filter { $0.failures == 0 && !$0.values(score).isEmpty }
+    // Means over other seeds could not be ranked.
+    let common = healthy.dropFirst().reduce(Set(healthy.first?.values(score).keys.map { $0 } ?? [])) {
+      $0.intersection($1.values(score).keys)
+    }
+    let ranked = healthy.map { norm -> (norm: String, mean: Double) in
+      let values = norm.values(score).filter { common.isEmpty || common.contains($0.key) }
+      return (norm.norm, Sample(values.sorted { $0.key < $1.key }.map(\.value)).mean)
+    }.sorted { score.isBetterWhenLower ? $0.mean < $1.mean : $0.mean > $1.mean }
     let failed = chosen.filter { $0.failures > 0 }
     let broken =
       failed.isEmpty
@@ -63,7 +70,9 @@ extension ComparisonRecord {
     guard let best = ranked.first else { return (nil, "No norm finished all its runs." + broken) }
     guard chosen.count > 1 else { return (nil, "One norm alone is no comparison.") }
     guard ranked.count > 1 else { return (nil, "Only \(best.norm) finished all its runs." + broken) }
-    let seeds = pairs.map(\.difference.count).min() ?? 1
+    guard let seeds = common.isEmpty ? nil : common.count else {
+      return (nil, "The norms have no seed in common, so nothing can be compared.\(broken)")
+    }
     let lead = "\(best.norm) has the best mean \(score.title), \(fixed(best.mean, 4))"
     guard seeds >= Self.seedsForVerdict else {
       let few =
@@ -82,7 +91,9 @@ extension ComparisonRecord {
       return nil
     }
     let others = ranked.dropFirst().map { (norm: $0.norm, advantage: advantage(over: $0.norm)) }
-    let behind = others.filter { ($0.advantage?.pair.adjustedPValue ?? 1) < Self.significance }
+    let behind = others.filter { other in
+      other.advantage.map { $0.lead > 0 && ($0.pair.adjustedPValue ?? 1) < Self.significance } ?? false
+    }
     let level = others.filter { other in !behind.contains { $0.norm == other.norm } }
     func names(_ list: [(norm: String, advantage: (lead: Double, pair: PairRecord)?)]) -> String {
       list.map { other in
@@ -120,7 +131,9 @@ private struct Chosen {
         runs.count { $0.failure != nil }, losses.isEmpty ? .infinity : losses.reduce(0, +) / Double(losses.count)
       )
     }
-    let best = byRate.min { rank($0) < rank($1) }!
+    // A rate that an interrupted grid got to in few seeds is not yet to be compared.
+    let most = byRate.map(\.count).max()
+    let best = byRate.filter { $0.count == most }.min { rank($0) < rank($1) }!
     norm = all[0].norm
     learningRate = best[0].cell.learningRate
     runs = best.sorted { $0.cell.seed < $1.cell.seed }

@@ -99,7 +99,7 @@ public struct ClaimsPage: PageParts {
   private var limits: String {
     let items = [
       "Small networks on one kind of data (\(record.data)): what held here may not hold for yours; --images and --labels take your own.",
-      "Each claim is answered by itself: of twenty claims that are not true one is expected to come out as held.",
+      "Each claim is answered by itself: of forty claims of no difference one is expected to come out as held.",
       "Trainings of \(record.configuration["quick"] == "true" ? "a few hundred steps (--quick)" : "some hundred steps").",
       "\(record.environment.processor), \(record.environment.threads) threads, libtorch \(record.environment.libtorch).",
     ]

@@ -10,11 +10,10 @@ public enum ComparisonTable {
   /// One run per norm, with what it went through.
   private static func ofSingleRuns(_ record: ComparisonRecord) -> String {
     let batch = record.runs.first { $0.norm == "batch" }?.medianStepMilliseconds
-    let header = [
-      "norm", "parameters", "time", "ms/step", "× batch", "data wait", "best val loss (epoch)", "last val acc",
-      "peak tensors",
-      "peak process",
-    ]
+    let header =
+      [
+        "norm", "parameters", "time", "ms/step", "× batch", "data wait", "best val loss (epoch)", "last val acc",
+      ] + (record.data.testSlices > 0 ? ["test \(record.score.title)"] : []) + ["peak tensors", "peak process"]
     let rows = record.runs.map { run -> [String] in
       let step = run.medianStepMilliseconds
       let ratio = step.flatMap { step in batch.map { step / $0 } }
@@ -22,9 +21,9 @@ public enum ComparisonTable {
       return [
         run.norm, grouped(run.totalParameters), clock(run.trainingSeconds), fixed(step, 1), fixed(ratio, 2),
         run.dataWaitShare.map { "\(fixed(100 * $0, 1)) %" } ?? "–", best,
-        fixed(run.history.last?.validationAccuracy, 4), bytes(run.peakTensorBytes),
-        bytes(run.peakProcessBytes),
-      ]
+        fixed(run.history.last?.validationAccuracy, 4),
+      ] + (record.data.testSlices > 0 ? [fixed(run.scores[record.score.rawValue], 4)] : [])
+        + [bytes(run.peakTensorBytes), bytes(run.peakProcessBytes)]
     }
     return textTable(header: header, rows: rows)
   }

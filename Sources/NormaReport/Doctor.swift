@@ -185,9 +185,10 @@ extension ComparisonRecord {
 
   private func failure(_ run: RunRecord) -> Finding? {
     guard let failure = run.failure else { return nil }
-    guard ["NaN", "infinite"].contains(where: failure.contains) else {
+    guard run.hasDiverged else {
       return finding(
-        .failed, .serious, run, "It stopped with: \(failure)", "Do what the message says, then go on with --resume.")
+        .failed, .serious, run, "It stopped with: \(failure)",
+        "Do what the message says, then go on with --resume, which tries it again.")
     }
     let losses = run.history.map { fixed($0.loss, 3) }.suffix(5).joined(separator: " ")
     let gradients = run.diagnoses.suffix(5).map { short($0.surface.gradientNorm) }.joined(separator: " ")

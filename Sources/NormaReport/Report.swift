@@ -63,7 +63,10 @@ public struct Report: Sendable {
         }
       }
     }
-    if runs.count > 1 { merged.configuration = Self.configuration(of: runs.map(\.record)) }
+    if runs.count > 1 {
+      merged.configuration = ComparisonRecord.configuration(
+        of: runs.map(\.record), seeds: runs.flatMap { $0.record.runs.map(\.cell.seed) })
+    }
     merged.analysis = merged.analyzed()
     record = merged
     commands = unique(runs.map(\.record.commandParts))
@@ -97,19 +100,6 @@ public struct Report: Sendable {
     }
   }
 
-  private static func configuration(of records: [ComparisonRecord]) -> [String: String] {
-    var all = records[0].configuration
-    for name in ["norms", "batch-size", "learning-rate"] {
-      all[name] = unique(
-        records.flatMap { ($0.configuration[name] ?? "").split(separator: ",").map(String.init) }
-      ).joined(separator: ",")
-    }
-    let seeds = unique(records.flatMap { $0.runs.map(\.cell.seed) }).sorted()
-    all["seeds"] = "\(seeds.count)"
-    if let lowest = seeds.first { all["seed"] = "\(lowest)" }
-    return all
-  }
-
   /// Writes the page and the charts.
   /// - Parameters:
   ///   - page: the path of the page.
@@ -127,6 +117,21 @@ public struct Report: Sendable {
 extension ComparisonRecord {
   /// What runs of one experiment may differ in.
   public static let gridOptions: Set = ["norms", "seed", "seeds", "batch-size", "learning-rate", "diagnose"]
+
+  /// The options of several runs taken together.
+  public static func configuration(of records: [ComparisonRecord], seeds: [UInt64]) -> [String: String] {
+    var all = records[0].configuration
+    for name in ["norms", "batch-size", "learning-rate"] {
+      all[name] = unique(
+        records.flatMap { ($0.configuration[name] ?? "").split(separator: ",").map(String.init) }
+      ).joined(separator: ",")
+    }
+    let sorted = Set(seeds).sorted()
+    all["seeds"] = "\(sorted.count)"
+    if let lowest = sorted.first { all["seed"] = "\(lowest)" }
+    if records.contains(where: { $0.configuration["diagnose"] == "true" }) { all["diagnose"] = "true" }
+    return all
+  }
 
   /// The other options that two runs differ in, by name; nil for one that was not given.
   public func differentOptions(from other: ComparisonRecord) -> [(name: String, here: String?, there: String?)] {

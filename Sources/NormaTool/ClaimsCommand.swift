@@ -49,7 +49,9 @@ struct ClaimsCommand: ParsableCommand {
   @OptionGroup(title: "Output") var output: OutputOptions
 
   static func parse(_ text: String) throws -> [Claim] {
-    try commaSeparated(text).map { name in
+    let names = try commaSeparated(text)
+    guard Set(names).count == names.count else { throw ValidationError("'\(text)' names a claim twice") }
+    return try names.map { name in
       guard let claim = Claim.all.first(where: { $0.name == name }) else {
         throw ValidationError(
           "unknown claim '\(name)'; the known ones are \(Claim.all.map(\.name).joined(separator: ", "))")

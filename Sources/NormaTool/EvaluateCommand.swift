@@ -282,8 +282,8 @@ struct EvaluationReport {
     case .warpingError: "warping error"
     case .pixelError: "pixel error"
     case .accuracy: "accuracy"
-    case .dice: "Dice (F1)"
-    case .intersectionOverUnion: "IoU"
+    case .dice: "foreground Dice (F1)"
+    case .intersectionOverUnion: "foreground IoU"
     case nil: score.name
     }
   }

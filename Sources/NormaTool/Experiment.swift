@@ -37,7 +37,9 @@ struct Experiment {
     let started = Date()
     let device = try training.resolvedDevice()
     if let threads = training.threads { Runtime.threads = threads }
-    let loaded = try data.load(crop: training.crop, isRepeated: seeds > 1)
+    let loaded = try data.load(
+      crop: training.crop, isRepeated: seeds > 1,
+      earlierTestSlices: OutputFolder.earlier(output)?.data.testSlices)
     let options = try training.options(training: loaded.training)
     var experiment = SegmentationExperiment(
       training: loaded.training, validation: loaded.validation, test: loaded.test, options: options
@@ -65,13 +67,22 @@ struct Experiment {
     if let earlier = folder.earlier {
       try checkThatItGoesOn(record, earlier, in: folder.path)
       record.started = earlier.started
-      record.runs = earlier.runs.filter(\.isFinished)
+      // A training that diverged would do so again; other failures may be mended.
+      record.runs = earlier.runs.filter { $0.isFinished && ($0.failure == nil || $0.hasDiverged) }
+      record.analysis = record.analyzed()
+      record.configuration = ComparisonRecord.configuration(
+        of: [earlier, record], seeds: earlier.runs.map(\.cell.seed) + grid.seeds)
     }
     try folder.write(record)
     let done = Set(record.runs.map(\.cell))
     let cells = grid.cells.filter { !done.contains($0.record) }
     let progress = Progress(runs: cells.count, epochs: options.epochs)
     progress.note("\(loaded.name) → \(folder.path)")
+    if let earlier = folder.earlier, earlier.environment != record.environment {
+      progress.note(
+        "the run was begun on another machine, version or number of threads: its times cannot be compared with the new ones"
+      )
+    }
     if !done.isEmpty { progress.note("\(done.count) finished trainings are kept, \(cells.count) are to do") }
     for (index, cell) in cells.enumerated() {
       progress.begin(title(cell, grid), index: index)
@@ -103,7 +114,9 @@ struct Experiment {
       try folder.writeHistory(run)
       try folder.write(record)
     }
-    let stem = fileStem(cell, grid, isNew: folder.earlier == nil)
+    let stem =
+      folder.earlier?.runs.first { $0.cell == cell.record }?.fileStem
+      ?? fileStem(cell, grid, isNew: folder.earlier == nil)
     let board = try folder.tensorBoard(stem)
     let outcome = try experiment.train(
       cell, fileStem: stem, peakProcessBytes: { hasOwnPeak ? ProcessMemory.peakResidentBytes : nil },
@@ -154,6 +167,11 @@ struct Experiment {
       throw ToolError(
         "the run in '\(folder)' cannot go on with other options (\(list.joined(separator: "; "))); give the same ones or "
           + "another --output")
+    }
+    guard record.score == earlier.score else {
+      throw ToolError(
+        "the run in '\(folder)' is scored by \(earlier.score.rawValue), not \(record.score.rawValue): what norms are compared by "
+          + "is not to be chosen after the results; give the same --score or another --output")
     }
     guard record.data == earlier.data else {
       throw ToolError("the data are not those of the run in '\(folder)'; choose another --output")

@@ -30,7 +30,8 @@ struct OutputFolder {
     }
     earlier = exists && options.resume ? try ResultsFile.read("\(path)/results.json") : nil
     try Folder.make("\(path)/overlays")
-    if options.overwrite { removeEarlierResults() }
+    // In a folder without results nothing is this tool's to remove.
+    if exists, options.overwrite { removeEarlierResults() }
   }
 
   /// Removes what this tool writes per norm, so that nothing stays of norms that are not trained again.
@@ -45,10 +46,18 @@ struct OutputFolder {
         name.hasPrefix($0.0) && name.hasSuffix($0.1)
       }
     }
-    try? FileManager.default.removeItem(atPath: "\(path)/tensorboard")
+    for run in (try? ResultsFile.read("\(path)/results.json"))?.runs ?? [] {
+      try? FileManager.default.removeItem(atPath: "\(path)/tensorboard/\(run.fileStem)")
+    }
     try? FileManager.default.removeItem(atPath: "\(path)/report.html")
     remove(in: "\(path)/charts") { $0.hasSuffix(".svg") }
     remove(in: "\(path)/overlays") { $0.contains("-slice-") && $0.hasSuffix(".png") }
+  }
+
+  /// The run to go on with, if there is one; one that cannot be read is an error of ``init(_:command:started:)``.
+  static func earlier(_ options: OutputOptions) -> ComparisonRecord? {
+    guard options.resume, let path = options.output else { return nil }
+    return try? ResultsFile.read("\(path)/results.json")
   }
 
   /// Where results go unless the user says so.

@@ -41,14 +41,6 @@ import Testing
     #expect(answer(test, [shifted(-0.1), base]).answer == .undecided)
   }
 
-  @Test func whatNeverComesAbout() {
-    let test = Claim.Test(kind: .greater(a, b), margin: 1)
-    #expect(answer(test, [[.infinity, .infinity], [3, 4]]).answer == .held)
-    #expect(answer(test, [[3, 4], [.infinity, .infinity]]).answer == .didNotHold)
-    #expect(answer(test, [[.infinity, 3], [4, .infinity]]).answer == .undecided)
-    #expect(answer(test, [[.infinity, .infinity], [.infinity, .infinity]]).answer == .undecided)
-  }
-
   @Test func differ() {
     let places = (1...3).map { Claim.Place(arm: "group", condition: "\($0)") }
     let test = Claim.Test(kind: .differ(places), margin: 0.05)

@@ -74,7 +74,36 @@ import Testing
     #expect(analysis.verdict.contains("group (1 of 5 runs failed)"))
     #expect(analysis.contenders[1].failures == 1)
     #expect(analysis.contenders[1].scores["iou"]?.count == 4)
-    #expect(analysis.pairs[0].difference.count == 4, "the seeds of both")
+    #expect(analysis.pairs.isEmpty, "it has no place in the correction either")
+  }
+
+  @Test func aFailedNormDoesNotKeepOthersFromAVerdict() {
+    var all =
+      runs("batch", [0.7, 0.71, 0.69, 0.7, 0.705]) + runs("group", [0.8, 0.812, 0.79, 0.8, 0.803])
+      + runs("layer", [0.7, 0.7, 0.7, 0.7, 0.7])
+    for index in 10..<14 {
+      all[index].failure = "the loss became NaN"
+      all[index].scores = [:]
+    }
+    let analysis = comparison(all).analyzed()[0]
+    #expect(analysis.winner == "group")
+    #expect(analysis.verdict.contains("layer (4 of 5 runs failed)"))
+    #expect(analysis.pairs.count == 1)
+  }
+
+  @Test func onlySeedsInCommonAreRanked() {
+    // Alone batch has the higher mean, by seeds that group was not trained with.
+    let batch = runs("batch", [0.7, 0.71, 0.69, 0.7, 0.705, 0.9, 0.91, 0.92, 0.9, 0.9])
+    let analysis = comparison(batch + runs("group", [0.75, 0.761, 0.739, 0.75, 0.756])).analyzed()[0]
+    #expect(analysis.winner == "group", "\(analysis.verdict)")
+    let apart = comparison(runs("batch", [0.7, 0.7]) + runs("group", [0.7, 0.7, 0.8, 0.8]).suffix(2)).analyzed()[0]
+    #expect(apart.winner == nil && apart.verdict.contains("no seed in common"))
+  }
+
+  @Test func aLearningRateOfFewSeedsIsNotYetCompared() {
+    var early = run("batch", [epoch(1, validationLoss: 0.01)], learningRate: 0.1, scores: [.iou: 0.99])
+    early.cell.seed = 0
+    #expect(comparison(runs("batch", [0.5, 0.6]) + [early]).analyzed()[0].contenders[0].learningRate == 0.001)
   }
 
   @Test func unfinishedRunsDoNotCount() {

@@ -175,6 +175,12 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     #expect(again.scores == before.runs[3].scores)
     #expect(Set(after.runs.map(\.fileStem)).count == 12)
 
+    #expect(after.configuration["norms"] == "batch,group:2,none" && after.configuration["seeds"] == "2")
+    // Nothing left to do: nothing changes.
+    #expect(try compare("batch", "2", ["--resume"]).status == 0)
+    #expect(try ResultsFile.read(results) == after)
+    let scored = try compare("batch", "2", ["--resume", "--score", "rand"])
+    #expect(scored.status != 0 && scored.errors.contains("--score"))
     let other = try compare("batch", "2", ["--resume", "--optimizer", "sgd"])
     #expect(other.status != 0)
     #expect(other.errors.contains("--optimizer adam there, sgd now"))

@@ -39,24 +39,13 @@ extension Claim.Test {
   private typealias Difference = (spread: SpreadRecord, interval: (lower: Double, upper: Double), pValue: Double)
 
   private func difference(_ a: Claim.Place, _ b: Claim.Place, _ values: [Claim.Place: [Double]]) -> Difference {
-    // Measurements that never come about (a loss that is never reached) are infinite; so is then what follows from them.
-    let pairs = zip(values[a] ?? [], values[b] ?? []).map { ($0, $1) }
-    let finite = pairs.filter { $0.0.isFinite && $0.1.isFinite }
-    guard finite.count == pairs.count, !pairs.isEmpty else {
-      let differences = pairs.map { $0 == $1 ? 0 : $0 - $1 }
-      let sign = differences.allSatisfy { $0 > 0 } ? 1.0 : differences.allSatisfy { $0 < 0 } ? -1 : 0
-      let certain = sign == 0 ? (lower: -Double.infinity, upper: Double.infinity) : (sign * .infinity, sign * .infinity)
-      return (
-        SpreadRecord(count: pairs.count, mean: sign * .infinity, deviation: nil, halfWidth: nil), certain,
-        sign == 0 ? 1 : 0
-      )
-    }
-    let compared = PairedComparison(a.arm, finite.map(\.0), b.arm, finite.map(\.1))
+    let compared = PairedComparison(a.arm, values[a] ?? [], b.arm, values[b] ?? [])
     let mean = compared.difference.mean
     let half = compared.halfWidth ?? .infinity
     return (
       SpreadRecord(
-        count: finite.count, mean: mean, deviation: compared.difference.deviation, halfWidth: compared.halfWidth),
+        count: compared.difference.count, mean: mean, deviation: compared.difference.deviation,
+        halfWidth: compared.halfWidth),
       (mean - half, mean + half), compared.pValue ?? 1
     )
   }

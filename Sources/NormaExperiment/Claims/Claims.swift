@@ -168,7 +168,8 @@ extension Claim {
     experiment: "Test accuracy over batch sizes at equal numbers of steps, \(tuned).",
     quantity: "test accuracy", condition: "batch size",
     tests: [
-      Test(kind: .greater(Place(arm: "group:4", condition: "2"), Place(arm: "batch", condition: "2")), margin: 0.02)
+      Test(kind: .greater(Place(arm: "group:4", condition: "2"), Place(arm: "batch", condition: "2")), margin: 0.02),
+      Test(kind: .greater(Place(arm: "batch", condition: "16"), Place(arm: "batch", condition: "2")), margin: 0.02),
     ]
   ) { try overBatchSizes($0, seed: $1, norms: [batch, group, .switchable, none], sizes: batchSizes) }
 

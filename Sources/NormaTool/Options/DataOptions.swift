@@ -78,7 +78,8 @@ struct DataOptions: ParsableArguments {
   /// - Parameters:
   ///   - crop: the size of the synthetic stack where none is given.
   ///   - isRepeated: whether there are several seeds.
-  func load(crop: Int, isRepeated: Bool) throws -> Loaded {
+  ///   - earlierTestSlices: those of the run that goes on.
+  func load(crop: Int, isRepeated: Bool, earlierTestSlices: Int? = nil) throws -> Loaded {
     let name: String
     let stacks: (images: ImageStack, labels: ImageStack)
     if let images, let labels {
@@ -91,7 +92,8 @@ struct DataOptions: ParsableArguments {
     }
     let dataset = try SegmentationDataset(
       images: stacks.images, labels: stacks.labels, ignore: ignoreLabel, name: name)
-    let forTest = testSlices ?? (isRepeated ? max(0, min(valSlices, dataset.pages - valSlices - 1)) : 0)
+    let forTest =
+      testSlices ?? earlierTestSlices ?? (isRepeated ? max(0, min(valSlices, dataset.pages - valSlices - 1)) : 0)
     let held = valSlices + forTest
     let (training, rest) = try dataset.split(validationSlices: held)
     guard forTest > 0 else {

@@ -6,8 +6,9 @@ struct OutputOptions: ParsableArguments {
   var output: String?
 
   @Flag(
-    help: "Replace an earlier run's results, report, histories, weights, predictions and overlays in the output folder."
-  )
+    help: ArgumentHelp(
+      "Replace an earlier run's results, report, charts, histories, event files, weights, predictions and overlays in the "
+        + "output folder."))
   var overwrite = false
 
   @Flag(
