@@ -33,7 +33,8 @@ import Testing
     #expect(outcome.status == 0, "\(outcome.errors)")
     let lines = outcome.output.split(separator: "\n")
     for name in [
-      "V_Rand", "V_Info", "Rand error", "warping error", "pixel error", "accuracy", "foreground Dice (F1)", "foreground IoU",
+      "V_Rand", "V_Info", "Rand error", "warping error", "pixel error", "accuracy", "foreground Dice (F1)",
+      "foreground IoU",
     ] {
       #expect(lines.contains { $0.hasPrefix(name) }, "\(outcome.output)")
     }
