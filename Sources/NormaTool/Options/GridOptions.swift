@@ -23,7 +23,8 @@ struct GridOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "What norms are compared by: \(ScoreName.allCases.map(\.rawValue).joined(separator: ", ")). The last four need two "
-        + "classes and are taken at the threshold that gives the best V_Rand on the validation slices.", valueName: "score"))
+        + "classes and are taken at the threshold that gives the best V_Rand on the validation slices.",
+      valueName: "score"))
   var score = ScoreName.iou
 
   func validate() throws {
