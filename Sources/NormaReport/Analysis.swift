@@ -54,9 +54,8 @@ extension ComparisonRecord {
   private func verdict(_ chosen: [Chosen], _ pairs: [PairRecord]) -> (winner: String?, text: String) {
     let healthy = chosen.filter { $0.failures == 0 && !$0.values(score).isEmpty }
     // Means over other seeds could not be ranked.
-    let common = healthy.dropFirst().reduce(Set(healthy.first?.values(score).keys.map { $0 } ?? [])) {
-      $0.intersection($1.values(score).keys)
-    }
+    let seeds = healthy.map { Set($0.values(score).keys) }
+    let common = seeds.dropFirst().reduce(seeds.first ?? []) { $0.intersection($1) }
     let ranked = healthy.map { norm -> (norm: String, mean: Double) in
       let values = norm.values(score).filter { common.isEmpty || common.contains($0.key) }
       return (norm.norm, Sample(values.sorted { $0.key < $1.key }.map(\.value)).mean)
@@ -70,15 +69,15 @@ extension ComparisonRecord {
     guard let best = ranked.first else { return (nil, "No norm finished all its runs." + broken) }
     guard chosen.count > 1 else { return (nil, "One norm alone is no comparison.") }
     guard ranked.count > 1 else { return (nil, "Only \(best.norm) finished all its runs." + broken) }
-    guard let seeds = common.isEmpty ? nil : common.count else {
+    guard !common.isEmpty else {
       return (nil, "The norms have no seed in common, so nothing can be compared.\(broken)")
     }
     let lead = "\(best.norm) has the best mean \(score.title), \(fixed(best.mean, 4))"
-    guard seeds >= Self.seedsForVerdict else {
+    guard common.count >= Self.seedsForVerdict else {
       let few =
-        seeds == 1
+        common.count == 1
         ? "One run per norm: differences of this size also occur between seeds, so this ranks nothing for certain."
-        : "\(seeds) seeds are too few to name a winner; \(Self.seedsForVerdict) are needed."
+        : "\(common.count) seeds are too few to name a winner; \(Self.seedsForVerdict) are needed."
       return (nil, "\(few) \(lead).\(broken)")
     }
     // By how much the best is ahead of another, and how sure that is.

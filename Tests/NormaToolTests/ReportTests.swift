@@ -19,26 +19,14 @@ private enum Browser {
   /// The document after loading, as HTML, and what was written to the console.
   static func load(_ page: String) throws -> (document: String, console: [Substring]) {
     let scratch = try TemporaryFolder()
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: path ?? "/")
-    process.arguments = [
-      "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-      "--user-data-dir=\(scratch.path("profile"))",
-      "--enable-logging=stderr", "--dump-dom", "file://\(page)",
-    ]
-    let output = scratch.url.appendingPathComponent("output")
-    let errors = scratch.url.appendingPathComponent("errors")
-    for file in [output, errors] { try Data().write(to: file) }
-    process.standardOutput = try FileHandle(forWritingTo: output)
-    process.standardError = try FileHandle(forWritingTo: errors)
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    #expect(process.terminationStatus == 0)
-    let log = try String(decoding: Data(contentsOf: errors), as: UTF8.self)
-    return (
-      try String(contentsOf: output, encoding: .utf8), log.split(separator: "\n").filter { $0.contains(":CONSOLE") }
-    )
+    let outcome = try Tool.run(
+      [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        "--user-data-dir=\(scratch.path("profile"))",
+        "--enable-logging=stderr", "--dump-dom", "file://\(page)",
+      ], executable: URL(fileURLWithPath: path ?? "/"))
+    #expect(outcome.status == 0)
+    return (outcome.output, outcome.errors.split(separator: "\n").filter { $0.contains(":CONSOLE") })
   }
 }
 

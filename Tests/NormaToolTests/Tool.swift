@@ -20,10 +20,10 @@ enum Tool {
   }()
 
   static func run(
-    _ arguments: [String], in folder: URL? = nil, environment: [String: String] = [:]
+    _ arguments: [String], in folder: URL? = nil, environment: [String: String] = [:], executable: URL = path
   ) throws -> Outcome {
     let process = Process()
-    process.executableURL = path
+    process.executableURL = executable
     process.arguments = arguments
     // Several runs share the machine.
     process.environment = ProcessInfo.processInfo.environment.merging(["OMP_NUM_THREADS": "1"]) { $1 }

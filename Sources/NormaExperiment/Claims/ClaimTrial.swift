@@ -46,7 +46,7 @@ struct ClaimTrial {
   func run(_ data: ClaimData, seed: UInt64) throws -> Outcome {
     let network = try ClaimNetwork(self, data: data, generator: try Generator(seed: seed))
     let pool = try trainingPictures.map { try data.batch($0, seed: picturesSeed(seed, 1)) }
-    var outcome = try train(network, seed: seed) { step in
+    var outcome = try train(network) { step in
       guard let pool, let count = trainingPictures else {
         return try data.batch(batchSize, seed: picturesSeed(seed, 1000 + UInt64(step)))
       }
@@ -88,7 +88,7 @@ struct ClaimTrial {
   }
 
   /// Trains by stochastic gradient descent with momentum 0.9 and a cosine schedule.
-  func train(_ network: any Layer, seed: UInt64, batch: (Int) throws -> ClaimData.Batch) throws -> Outcome {
+  func train(_ network: any Layer, batch: (Int) throws -> ClaimData.Batch) throws -> Outcome {
     var outcome = Outcome()
     let optimizer = try OptimizerKind.sgd.make(
       parameters: network.parameters, learningRate: learningRate, momentum: 0.9, weightDecay: 0)

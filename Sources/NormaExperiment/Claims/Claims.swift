@@ -21,12 +21,21 @@ extension Claim {
   private static let timeRatio = "log₂ of the ratio of times"
   private static let tuned = "each at the best of three learning rates by validation"
 
+  private typealias Swept<Setting> = (arm: String, setting: Setting, outcome: ClaimTrial.Outcome)
+
+  /// What of a sweep came halfway from guessing to knowing under a norm.
+  private static func trained<Setting>(
+    _ found: [Swept<Setting>], _ norm: Normalization, _ setting: ClaimSetting
+  ) -> [Swept<Setting>] {
+    found.filter { $0.arm == norm.name && $0.outcome.accuracy >= setting.learned }
+  }
+
   /// Runs a trial per norm and setting.
   /// - Parameter isTuned: at the best of several learning rates instead of the trial's.
   private static func sweep<Setting>(
     _ setting: ClaimSetting, seed: UInt64, norms: [Normalization], over settings: [Setting], isTuned: Bool = false,
     change: (inout ClaimTrial, Setting) -> Void
-  ) throws -> [(arm: String, setting: Setting, outcome: ClaimTrial.Outcome)] {
+  ) throws -> [Swept<Setting>] {
     try norms.flatMap { norm in
       try settings.map { value in
         var trial = setting.trial
@@ -60,7 +69,7 @@ extension Claim {
     }
     let curves = found.map { Value(arm: $0.arm, condition: "\($0.setting)", value: $0.outcome.accuracy) }
     let greatest = [none, batch, group].map { norm in
-      let usable = found.filter { $0.arm == norm.name && $0.outcome.accuracy >= setting.learned }.map(\.setting).max()
+      let usable = trained(found, norm, setting).map(\.setting).max()
       // Below the smallest that was tried, where none was usable.
       return Value(quantity: greatestRate, arm: norm.name, condition: "", value: logarithm(usable ?? 0.001))
     }
@@ -88,7 +97,7 @@ extension Claim {
       + [none, batch, group].map { norm in
         Value(
           quantity: factorsThatTrain, arm: norm.name, condition: "",
-          value: Double(found.count { $0.arm == norm.name && $0.outcome.accuracy >= setting.learned }))
+          value: Double(trained(found, norm, setting).count))
       }
   }
 
@@ -253,7 +262,7 @@ extension Claim {
           norm: norm, inputs: ClaimSequences.inputs, width: 32, classes: 4, generator: try Generator(seed: seed))
         var trial = setting.trial
         trial.learningRate = rate
-        var outcome = try trial.train(network, seed: seed) {
+        var outcome = try trial.train(network) {
           try ClaimSequences.batch(trial.batchSize, seed: trial.picturesSeed(seed, 1000 + UInt64($0)))
         }
         func accuracy(_ stream: UInt64) throws -> Double {
