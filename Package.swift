@@ -19,11 +19,13 @@ let package = Package(
       name: "Norma",
       targets: [
         "NormaTensor", "NormaNN", "NormaNormalization", "NormaModels", "NormaFormats", "NormaData", "NormaMetrics",
-        "NormaStatistics", "NormaRecords", "NormaTraining", "NormaExperiment", "NormaReport",
+        "NormaStatistics", "NormaRecords", "NormaExchange", "NormaTraining", "NormaExperiment", "NormaReport",
       ]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
   ],
   targets: [
     // libtorch
@@ -63,19 +65,25 @@ let package = Package(
     .target(name: "NormaReport", dependencies: ["NormaRecords", "NormaStatistics", "NormaFormats"]),
 
     // Both together
-    .target(name: "NormaTraining", dependencies: ["NormaNormalization", "NormaData", "NormaMetrics", "NormaRecords"]),
+    .target(name: "NormaExchange", dependencies: ["NormaNormalization", "NormaFormats"]),
+    .target(
+      name: "NormaTraining",
+      dependencies: ["NormaNormalization", "NormaData", "NormaMetrics", "NormaRecords", "NormaExchange"]),
     .target(name: "NormaExperiment", dependencies: ["NormaTraining", "NormaModels", "NormaStatistics"]),
     .executableTarget(
       name: "NormaTool",
       dependencies: [
         "NormaExperiment", "NormaReport", "NormaMetrics",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Yams", package: "Yams"),
       ]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
     .testTarget(
       name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"], exclude: ["Golden"]),
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
+    .testTarget(name: "NormaExchangeTests", dependencies: ["NormaExchange", "NormaModels", "TestSupport"]),
     .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
     .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
     .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats", "TestSupport"]),

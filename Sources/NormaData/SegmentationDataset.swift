@@ -18,6 +18,8 @@ public struct SegmentationDataset: Sendable {
   public let height: Int
   /// Columns per slice.
   public let width: Int
+  /// How the images' values in the file became 0…1.
+  public let greyRange: GreyRange
   /// The label value of each class in the file, ascending.
   public let classValues: [Int]
   /// The slices of the original stack that this part holds.
@@ -43,22 +45,25 @@ public struct SegmentationDataset: Sendable {
   public init(images: ImageStack, labels: ImageStack, ignore: Int? = nil, name: String) throws {
     try Self.checkShapes(images: images, labels: labels)
     let mapping = try LabelMapping(labels: labels, ignore: ignore)
+    let greyRange = try GreyRange(of: images)
     let storage = Storage(
-      images: try ImageScaling.unitRange(of: images), labels: mapping.classes(of: labels),
+      images: greyRange.unitValues(images.values), labels: mapping.classes(of: labels),
       pages: images.pages)
     self.init(
-      name: name, channels: images.channels, height: images.height, width: images.width,
+      name: name, channels: images.channels, height: images.height, width: images.width, greyRange: greyRange,
       classValues: mapping.classValues, stackPages: 0..<images.pages, storage: storage)
   }
 
   private init(
-    name: String, channels: Int, height: Int, width: Int, classValues: [Int], stackPages: Range<Int>,
+    name: String, channels: Int, height: Int, width: Int, greyRange: GreyRange, classValues: [Int],
+    stackPages: Range<Int>,
     storage: Storage
   ) {
     self.name = name
     self.channels = channels
     self.height = height
     self.width = width
+    self.greyRange = greyRange
     self.classValues = classValues
     self.stackPages = stackPages
     self.storage = storage
@@ -66,6 +71,12 @@ public struct SegmentationDataset: Sendable {
     classFrequencies = Self.frequencies(
       of: storage.labels[stackPages.lowerBound * area..<stackPages.upperBound * area],
       classes: classValues.count)
+  }
+
+  /// What a network trained on these slices needs to be used on others: the label value of every class, and how grey values
+  /// became 0…1. ``GreyRange/init(metadata:)`` reads the latter.
+  public var metadata: [String: String] {
+    greyRange.metadata.merging(["class_values": classValues.map(String.init).joined(separator: ",")]) { $1 }
   }
 
   /// Parts the stack: the last `validationSlices` slices are for validation, the others for training.
@@ -96,8 +107,8 @@ public struct SegmentationDataset: Sendable {
 
   private func part(_ range: Range<Int>, _ name: String) -> SegmentationDataset {
     SegmentationDataset(
-      name: name, channels: channels, height: height, width: width, classValues: classValues,
-      stackPages: range, storage: storage)
+      name: name, channels: channels, height: height, width: width, greyRange: greyRange,
+      classValues: classValues, stackPages: range, storage: storage)
   }
 
   /// One slice, [channels, height, width], values 0…1; `page` counts from 0 within this part.

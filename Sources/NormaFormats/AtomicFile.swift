@@ -40,6 +40,9 @@ public enum Folder {
     guard access(path, W_OK) == 0 else { throw FormatError.folder(path, errorText(errno)) }
   }
 
+  /// Whether there is a folder of this name.
+  public static func isFolder(_ path: String) -> Bool { (try? fileKind(path)) == .folder }
+
   /// Whether there is a file or folder of this name.
   public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 }

@@ -152,6 +152,13 @@ final class OutputFile {
     }
     isOpen = false
     close(descriptor)
+    // The new name too is to outlive a power failure; where a folder cannot be synchronized, there is nothing to do about it.
+    let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+    let opened = open(folder, O_RDONLY | O_CLOEXEC)
+    if opened >= 0 {
+      _ = synchronize(opened)
+      close(opened)
+    }
   }
 
   func discard() {

@@ -1,25 +1,50 @@
 /// The safetensors format for weights: 8 bytes with the header's length, a header in JSON, then the data of
 /// all tensors, little-endian and row-major, as huggingface/safetensors describes it.
 public enum Safetensors {
+  /// An element type, by the format's name for it.
+  public enum ElementType: String, Sendable, CaseIterable {
+    case bool = "BOOL"
+    case u8 = "U8"
+    case i8 = "I8"
+    case i16 = "I16"
+    case i32 = "I32"
+    case i64 = "I64"
+    case f16 = "F16"
+    case bf16 = "BF16"
+    case f32 = "F32"
+    case f64 = "F64"
+
+    /// Bytes per element.
+    public var size: Int {
+      switch self {
+      case .bool, .u8, .i8: 1
+      case .i16, .f16, .bf16: 2
+      case .i32, .f32: 4
+      case .i64, .f64: 8
+      }
+    }
+  }
+
   /// A tensor to be written.
   public struct Entry {
     public let name: String
-    /// The format's name of the element type, such as `F32`.
-    public let dtype: String
+    public let type: ElementType
     public let shape: [Int]
-    public let bytes: [UInt8]
+    /// Makes the elements in row-major order, when it is their turn to be written.
+    public let bytes: () throws -> [UInt8]
 
-    public init(name: String, dtype: String, shape: [Int], bytes: [UInt8]) {
+    public init(name: String, type: ElementType, shape: [Int], bytes: @escaping () throws -> [UInt8]) {
       self.name = name
-      self.dtype = dtype
+      self.type = type
       self.shape = shape
       self.bytes = bytes
     }
   }
 
-  /// Writes the tensors in the given order, atomically.
+  /// Writes the tensors in the given order, atomically; one of them is in memory at a time.
   /// - Parameter metadata: free text by key, kept in the header.
-  /// - Throws: ``FormatError`` when the file cannot be written.
+  /// - Throws: ``FormatError`` when the file cannot be written, and what an entry's `bytes` throws; then a file that was
+  ///   there before is as it was.
   public static func write(_ entries: [Entry], metadata: [String: String] = [:], to path: String) throws {
     var fields: [String] = []
     if !metadata.isEmpty {
@@ -28,10 +53,10 @@ public enum Safetensors {
     }
     var offset = 0
     for entry in entries {
-      let end = offset + entry.bytes.count
+      let end = offset + entry.shape.reduce(1, *) * entry.type.size
       let shape = entry.shape.map(String.init).joined(separator: ",")
       fields.append(
-        "\(quoted(entry.name)):{\"dtype\":\(quoted(entry.dtype)),\"shape\":[\(shape)],\"data_offsets\":[\(offset),\(end)]}"
+        "\(quoted(entry.name)):{\"dtype\":\(quoted(entry.type.rawValue)),\"shape\":[\(shape)],\"data_offsets\":[\(offset),\(end)]}"
       )
       offset = end
     }
@@ -41,7 +66,12 @@ public enum Safetensors {
     let file = try OutputFile(path)
     try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try file.write($0) }
     try header.withUnsafeBytes { try file.write($0) }
-    for entry in entries { try entry.bytes.withUnsafeBytes { try file.write($0) } }
+    for entry in entries {
+      let bytes = try entry.bytes()
+      precondition(
+        bytes.count == entry.shape.reduce(1, *) * entry.type.size, "the bytes of '\(entry.name)' fit its shape")
+      try bytes.withUnsafeBytes { try file.write($0) }
+    }
     try file.commit()
   }
 

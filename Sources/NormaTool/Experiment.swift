@@ -133,7 +133,7 @@ struct Experiment {
       try folder.writePredictions(
         evaluation, of: experiment.scored, fileStem: stem, overlays: overlays ? board : nil,
         epoch: outcome.record.bestEpoch?.epoch ?? 0)
-      try folder.writeWeights(model, fileStem: stem, metadata: metadata(model))
+      try folder.writeWeights(model, fileStem: stem, metadata: metadata(model, experiment.training))
     }
     try board.close()
     // Finished only now that its files are there.
@@ -178,12 +178,8 @@ struct Experiment {
     }
   }
 
-  private func metadata(_ model: UNet) -> [String: String] {
-    [
-      "architecture": "unet", "norm": model.options.normalization.name, "width": "\(network.width)",
-      "head": network.head.rawValue, "input_channels": "\(model.options.inputChannels)",
-      "output_channels": "\(model.options.outputChannels)", "norma": Norma.version,
-    ]
+  private func metadata(_ model: UNet, _ data: SegmentationDataset) -> [String: String] {
+    model.options.metadata.merging(data.metadata) { $1 }.merging(["norma": Norma.version]) { $1 }
   }
 
   private func describe(_ loaded: DataOptions.Loaded, _ scored: SegmentationDataset) -> DataRecord {

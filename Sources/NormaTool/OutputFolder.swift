@@ -5,6 +5,7 @@
 #endif
 
 import NormaData
+import NormaExchange
 import NormaFormats
 import NormaNN
 import NormaRecords
@@ -86,20 +87,9 @@ struct OutputFolder {
     try AtomicFile.write(HistoryCSV.text(run.history), to: "\(path)/history-\(run.fileStem).csv")
   }
 
-  /// The state of the network in PyTorch's layout and keys: float32, and counters as int64.
+  /// The state of the network under PyTorch's keys.
   func writeWeights(_ model: Module, fileStem: String, metadata: [String: String]) throws {
-    let entries = try model.stateDictionary().map { key, value in
-      if !value.dtype.isFloatingPoint {
-        let counts: [Int64] = try value.array()
-        return Safetensors.Entry(
-          name: key, dtype: "I64", shape: value.shape, bytes: counts.withUnsafeBytes(Array.init))
-      }
-      let numbers: [Float] = try value.array()
-      return Safetensors.Entry(
-        name: key, dtype: "F32", shape: value.shape, bytes: numbers.withUnsafeBytes(Array.init))
-    }
-    try Safetensors.write(
-      entries, metadata: metadata, to: "\(path)/weights-\(fileStem).safetensors")
+    try model.writeWeights(to: "\(path)/weights-\(fileStem).safetensors", metadata: metadata)
   }
 
   /// - Parameter overlays: takes the pictures too; nil for none.

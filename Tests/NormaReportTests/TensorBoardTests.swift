@@ -2,6 +2,7 @@ import Foundation
 import NormaFormats
 import NormaRecords
 import NormaReport
+import TestSupport
 import Testing
 
 @Suite struct HistoryJSONLinesTests {
@@ -17,28 +18,6 @@ import Testing
 
         """)
     #expect(try HistoryJSONLines.text([]).isEmpty)
-  }
-}
-
-/// A Python with TensorBoard: PEERS_PYTHON, else python3.
-private enum Python {
-  static let hasTensorBoard = (try? run("import tensorboard.backend.event_processing.event_file_loader")) != nil
-
-  struct Failure: Error { let status: Int32 }
-
-  static func run(_ script: String, _ arguments: String...) throws -> Data {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = [ProcessInfo.processInfo.environment["PEERS_PYTHON"] ?? "python3", "-c", script] + arguments
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = FileHandle.nullDevice
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    let data = output.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    if process.terminationStatus != 0 { throw Failure(status: process.terminationStatus) }
-    return data
   }
 }
 
@@ -112,8 +91,8 @@ private enum Python {
   }
 
   @Test func everyNumberIsInTheFile() throws {
-    let folder = TemporaryFolder()
-    let writer = try TensorBoardWriter(output: folder.path, run: "a")
+    let folder = try TemporaryFolder()
+    let writer = try TensorBoardWriter(output: folder.url.path, run: "a")
     try write(to: writer)
     let data = try Data(contentsOf: URL(fileURLWithPath: writer.path))
     var place = 0
@@ -125,17 +104,20 @@ private enum Python {
     #expect(place == data.count - 4, "nothing but the check follows")
   }
 
-  @Test(.enabled(if: Python.hasTensorBoard, "needs a Python with tensorboard: PEERS_PYTHON or python3"))
+  @Test(
+    .enabled(
+      if: Python.imports("tensorboard.backend.event_processing.event_file_loader"),
+      "needs a Python with tensorboard: PEERS_PYTHON or python3"))
   func tensorBoardReadsIt() throws {
-    let folder = TemporaryFolder()
-    let writer = try TensorBoardWriter(output: folder.path, run: "switchable-a+b")
+    let folder = try TemporaryFolder()
+    let writer = try TensorBoardWriter(output: folder.url.path, run: "switchable-a+b")
     try write(to: writer)
     let image = try ImageStack(pages: 1, channels: 1, height: 1, width: 2, format: .uint8, values: [0, 255])
     try writer.image("overlay/3", image, step: 200)
 
     // The writer is still open, as in a training that goes on.
     let answer = try JSONDecoder().decode(
-      Answer.self, from: try Python.run(Self.reader, "\(folder.path)/tensorboard/switchable-a+b"))
+      Answer.self, from: try Python.run(Self.reader, "\(folder.url.path)/tensorboard/switchable-a+b"))
     #expect(answer.shown.dropLast() == Self.scalars[...])
     let last = try #require(answer.shown.last)
     #expect(last.step == 200 && last.tag == "overlay/3" && last.plugin == "images")
@@ -146,12 +128,6 @@ private enum Python {
     #expect(Set(answer.scalars) == Set(Self.scalars.map(\.tag)) && answer.images == ["overlay/3"])
     try writer.close()
   }
-}
-
-/// A folder that goes with the test.
-private final class TemporaryFolder {
-  let path = FileManager.default.temporaryDirectory.appendingPathComponent("norma-\(UUID().uuidString)").path
-  deinit { try? FileManager.default.removeItem(atPath: path) }
 }
 
 extension Double {

@@ -1,5 +1,6 @@
 import Foundation
 import NormaFormats
+import TestSupport
 import Testing
 
 /// What a user can get wrong: one clear error, a non-zero exit, nothing written.

@@ -1,5 +1,6 @@
 import Foundation
 import NormaRecords
+import TestSupport
 import Testing
 
 @Suite struct ClaimsTests {

@@ -2,6 +2,7 @@ import Foundation
 import NormaFormats
 import NormaRecords
 import NormaReport
+import TestSupport
 import Testing
 
 /// Options that make a run small.

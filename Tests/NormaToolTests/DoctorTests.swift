@@ -1,6 +1,7 @@
 import Foundation
 import NormaRecords
 import NormaReport
+import TestSupport
 import Testing
 
 /// Real runs, diagnosed and looked at.

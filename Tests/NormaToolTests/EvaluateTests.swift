@@ -1,5 +1,6 @@
 import Foundation
 import NormaFormats
+import TestSupport
 import Testing
 
 @Suite struct EvaluateTests {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import NormaNormalization
 import NormaReport
+import TestSupport
 import Testing
 
 @testable import NormaTool

@@ -1,5 +1,6 @@
 import Foundation
 import NormaFormats
+import TestSupport
 import Testing
 
 /// The built tool, run as a user runs it.
@@ -45,21 +46,7 @@ enum Tool {
   }
 }
 
-/// A folder that goes with the test.
-final class TemporaryFolder {
-  let url: URL
-
-  init() throws {
-    url = FileManager.default.temporaryDirectory.appendingPathComponent("norma-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-  }
-
-  deinit { try? FileManager.default.removeItem(at: url) }
-
-  func path(_ name: String) -> String { url.appendingPathComponent(name).path }
-
-  var names: [String] { ((try? FileManager.default.contentsOfDirectory(atPath: url.path)) ?? []).sorted() }
-
+extension TemporaryFolder {
   /// Writes a small stack; `value` gives the value at (page, y, x).
   func writeStack(
     _ name: String, pages: Int = 4, side: Int = 48, format: SampleFormat = .uint8,

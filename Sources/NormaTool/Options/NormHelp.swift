@@ -15,5 +15,5 @@ enum NormHelp {
   }
 
   private static var names: String { NormalizationKind.knownNames.joined(separator: ", ") }
-  private static let options = "Options follow after colons, as in group:8; 'norma explain NAME' lists them."
+  static let options = "Options follow after colons, as in group:8; 'norma explain NAME' lists them."
 }

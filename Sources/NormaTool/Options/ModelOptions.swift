@@ -1,0 +1,78 @@
+import ArgumentParser
+import NormaExchange
+import NormaFormats
+import NormaModels
+import NormaNormalization
+import NormaReport
+
+/// A trained network on disk.
+struct ModelOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Folder of a run, or a safetensors file of weights; one from PyTorch with the same keys needs --norm too.",
+      valueName: "path"))
+  var model: String
+
+  @Option(
+    help: ArgumentHelp("Which of the run's trainings, as in the names of its files: weights-NAME.", valueName: "name"))
+  var run: String?
+
+  @Option(
+    help: ArgumentHelp("The normalization, for weights that do not tell it. \(NormHelp.options)", valueName: "name"),
+    transform: { try Normalization(parsing: $0) })
+  var norm: Normalization?
+
+  struct Loaded {
+    let path: String
+    let network: UNet
+    /// Of the weights' file; empty for those of another program.
+    let metadata: [String: String]
+  }
+
+  /// The network with its weights, in evaluation mode.
+  func load() throws -> Loaded {
+    let path = try weightsPath()
+    let file = try SafetensorsReader(path)
+    var options: UNet.Options
+    if file.metadata["architecture"] != nil {
+      options = try UNet.Options(metadata: file.metadata)
+    } else {
+      options = try UNet.Options(shapes: Dictionary(uniqueKeysWithValues: file.entries.map { ($0.name, $0.shape) }))
+      guard let norm else {
+        throw ToolError("the weights in '\(path)' do not tell their normalization; give it with --norm")
+      }
+      options.normalization = norm
+    }
+    if let norm { options.normalization = norm }
+    let network = try UNet(options)
+    do { try network.loadWeights(from: file) } catch { throw ToolError("'\(path)': \(error)") }
+    network.evaluate()
+    return Loaded(path: path, network: network, metadata: file.metadata)
+  }
+
+  private func weightsPath() throws -> String {
+    guard Folder.isFolder(model) else {
+      if let run { throw ToolError("--run \(run) chooses from a run's folder, but '\(model)' is a file; leave it out") }
+      return model
+    }
+    let results = "\(model)/results.json"
+    guard Folder.exists(results) else {
+      throw ToolError("the folder '\(model)' holds no results.json; give the folder of a run or a safetensors file")
+    }
+    let stems = try ResultsFile.read(results).runs.map(\.fileStem).filter {
+      Folder.exists("\(model)/weights-\($0).safetensors")
+    }
+    guard !stems.isEmpty else { throw ToolError("the run in '\(model)' has no weights yet; let it finish a training") }
+    if let run {
+      guard stems.contains(run) else {
+        throw ToolError("the run in '\(model)' has no training '\(run)'; it has \(stems.joined(separator: ", "))")
+      }
+      return "\(model)/weights-\(run).safetensors"
+    }
+    guard stems.count == 1 else {
+      throw ToolError(
+        "the run in '\(model)' has \(stems.count) trainings; choose one with --run: \(stems.joined(separator: ", "))")
+    }
+    return "\(model)/weights-\(stems[0]).safetensors"
+  }
+}
