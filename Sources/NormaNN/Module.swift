@@ -182,6 +182,18 @@ public struct StateError: Error, CustomStringConvertible, Sendable {
     if !misshaped.isEmpty { parts.append("wrong shape: \(misshaped.joined(separator: "; "))") }
     return "the state does not fit the network; " + parts.joined(separator: "; ")
   }
+
+  /// Throws unless the given entries are the expected ones, shape by shape.
+  public static func check(_ given: [String: [Int]], against expected: [(key: String, shape: [Int])]) throws {
+    let keys = Set(expected.map(\.key))
+    let error = StateError(
+      missing: expected.map(\.key).filter { given[$0] == nil },
+      unexpected: given.keys.filter { !keys.contains($0) }.sorted(),
+      misshaped: expected.compactMap { key, shape in
+        given[key].flatMap { $0 == shape ? nil : "\(key): expected \(shape), got \($0)" }
+      })
+    guard error.missing.isEmpty, error.unexpected.isEmpty, error.misshaped.isEmpty else { throw error }
+  }
 }
 
 extension Module {

@@ -14,4 +14,14 @@ struct Norma: ParsableCommand {
       EvaluateCommand.self, DescribeCommand.self, ExplainCommand.self, AdviseCommand.self, BenchCommand.self,
       InfoCommand.self,
     ])
+
+  static func main() {
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    do {
+      main(try ConfigurationFile.expand(arguments, of: configuration.subcommands))
+    } catch {
+      let command = configuration.subcommands.first { $0.configuration.commandName == arguments.first }
+      (command ?? Norma.self).exit(withError: error)
+    }
+  }
 }

@@ -34,13 +34,14 @@ final class Progress {
   }
 
   func step(_ progress: TrainingProgress) {
+    guard log.showsProgress else { return }
     let now = clock.now
     guard isTerminal else {
       // Lines come once per epoch here, which can be hours: tell early how long all will take.
       if runIndex == 0, progress.epoch == 1, progress.step == min(10, progress.stepsPerEpoch) {
         let perStep = (now - runStart) / .seconds(1) / Double(progress.step)
         let all = perStep * Double(epochs * progress.stepsPerEpoch * runs)
-        note("about \(NormaReport.clock(all)) for the whole run, by the first steps")
+        log.info("about \(NormaReport.clock(all)) for the whole run, by the first steps")
       }
       return
     }
@@ -61,6 +62,7 @@ final class Progress {
   }
 
   func epoch(_ record: EpochRecord) {
+    guard log.showsProgress else { return }
     let start = isTerminal ? "\r" : ""
     let end = isTerminal ? "\u{1B}[K\n" : "\n"
     write(
@@ -68,8 +70,6 @@ final class Progress {
         + "acc \(fixed(record.accuracy, 4))  val loss \(fixed(record.validationLoss, 4))  "
         + "val acc \(fixed(record.validationAccuracy, 4))\(end)")
   }
-
-  func note(_ text: String) { write((isTerminal ? "\r\u{1B}[K" : "") + text + "\n") }
 
   private func write(_ text: String) {
     fputs(text, stderr)
@@ -82,8 +82,8 @@ final class LineProgress {
   private let isTerminal = isatty(2) == 1
 
   func show(_ text: String) {
-    if isTerminal { fputs("\r\(text)\u{1B}[K", stderr) }
+    if isTerminal, log.showsProgress { fputs("\r\(text)\u{1B}[K", stderr) }
   }
 
-  func finish(_ text: String) { fputs((isTerminal ? "\r" : "") + text + (isTerminal ? "\u{1B}[K\n" : "\n"), stderr) }
+  func finish(_ text: String) { log.info("\(text)") }
 }
