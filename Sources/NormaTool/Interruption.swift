@@ -23,6 +23,11 @@ enum Interruption {
     _ = signal
     // A file that is not allowed to grow is an error like a full disk, not the end of the process.
     _ = handle(SIGXFSZ, SIG_IGN)
+    // Who started this process may have had them blocked.
+    var both = sigset_t()
+    sigemptyset(&both)
+    for number in [SIGINT, SIGTERM] { sigaddset(&both, number) }
+    pthread_sigmask(SIG_UNBLOCK, &both, nil)
     for number in [SIGINT, SIGTERM] {
       _ = Self.handle(number) { number in
         Interruption.signalNumber.store(number, ordering: .relaxed)
