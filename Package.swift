@@ -58,6 +58,7 @@ let package = Package(
     .systemLibrary(
       name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
     .target(name: "NormaFormats", dependencies: ["CTIFF", "CPNG"]),
+    .target(name: "NormaConfiguration", dependencies: ["NormaFormats", .product(name: "Yams", package: "Yams")]),
     .target(name: "NormaData", dependencies: ["NormaFormats"]),
     .target(name: "NormaMetrics"),
     .target(name: "NormaStatistics"),
@@ -73,10 +74,9 @@ let package = Package(
     .executableTarget(
       name: "NormaTool",
       dependencies: [
-        "NormaExperiment", "NormaReport", "NormaMetrics",
+        "NormaExperiment", "NormaReport", "NormaMetrics", "NormaConfiguration",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "Yams", package: "Yams"),
       ]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
@@ -85,6 +85,7 @@ let package = Package(
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
     .testTarget(name: "NormaExchangeTests", dependencies: ["NormaExchange", "NormaModels", "TestSupport"]),
     .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
+    .testTarget(name: "NormaConfigurationTests", dependencies: ["NormaConfiguration", "TestSupport"]),
     .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
     .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats", "TestSupport"]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),

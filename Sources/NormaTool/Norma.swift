@@ -18,7 +18,7 @@ struct Norma: ParsableCommand {
   static func main() {
     let arguments = Array(CommandLine.arguments.dropFirst())
     do {
-      main(try ConfigurationFile.expand(arguments, of: configuration.subcommands))
+      main(try Configuration.expand(arguments, of: configuration.subcommands))
     } catch {
       let command = configuration.subcommands.first { $0.configuration.commandName == arguments.first }
       (command ?? Norma.self).exit(withError: error)

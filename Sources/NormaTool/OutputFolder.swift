@@ -77,7 +77,7 @@ struct OutputFolder {
 
   /// The options of the run, for `--config`.
   func writeConfiguration(_ record: ComparisonRecord, command: String) throws {
-    try AtomicFile.write(ConfigurationFile.text(record, command: command), to: "\(path)/config.yaml")
+    try AtomicFile.write(Configuration.text(record, command: command), to: "\(path)/config.yaml")
   }
 
   /// Where results go unless the user says so.

@@ -208,6 +208,42 @@ import Testing
     }
   }
 
+  @Test func brokenCheckpointsAreErrorsNotCrashes() throws {
+    let folder = try TemporaryFolder()
+    let (path, broken) = (folder.path("c"), folder.path("b"))
+    let training = try Training()
+    var done = 0
+    try? training.trainer.run(
+      onStep: { _ in done += 1 },
+      checkpoints: CheckpointPlan(isInterrupted: { done > 5 }) { try training.trainer.writeCheckpoint(to: path) })
+    let whole = [UInt8](try Data(contentsOf: URL(fileURLWithPath: path)))
+    let header = 8 + Int(whole[0]) + Int(whole[1]) << 8 + Int(whole[2]) << 16
+    // The numbers and words of the training's state: what a reader of the file alone cannot check.
+    let text = String(decoding: whole[8..<header], as: UTF8.self)
+    let state = try #require(text.range(of: "training\":")).lowerBound
+    let places = text[state...].indices.prefix(1500).map { text.utf8.distance(from: text.startIndex, to: $0) + 8 }
+    var random = RandomSource(seed: 11)
+    var refused = 0
+    let reader = try Training()
+    for _ in 0..<400 {
+      var bytes = whole
+      for _ in 0...random.integer(below: 3) {
+        let place = places[random.integer(below: places.count)]
+        bytes[place] = [UInt8](("0123456789-eE.,:[]{}tn".utf8))[random.integer(below: 22)]
+      }
+      try Data(bytes).write(to: URL(fileURLWithPath: broken))
+      do {
+        try reader.trainer.restore(from: SafetensorsReader(broken))
+      } catch {
+        refused += 1
+        #expect(error is TrainingError || error is FormatError || error is StateError, "\(error)")
+      }
+    }
+    #expect(refused > 100)
+    // What was taken can be gone on with.
+    try reader.trainer.run()
+  }
+
   @Test func aCheckpointThatCannotBeWrittenLeavesTheLastOne() throws {
     let folder = try TemporaryFolder()
     let path = folder.path("c")
