@@ -220,21 +220,14 @@ extension Module {
   /// - Throws: ``StateError`` naming all missing, unexpected and misshaped entries; then nothing was copied.
   public final func load(stateDictionary: [String: Tensor]) throws {
     let own = state
-    let keys = Set(own.map(\.key))
-    let missing = own.filter { stateDictionary[$0.key] == nil && !$0.owner.optionalKeys.contains($0.member) }.map(\.key)
-    let unexpected = stateDictionary.keys.filter { !keys.contains($0) }.sorted()
-    var fitting: [String: Tensor] = [:]
-    var misshaped: [String] = []
+    var fitting = stateDictionary
     for (key, value, owner, member) in own {
-      guard let given = stateDictionary[key] else { continue }
-      fitting[key] = try owner.loadable(given, for: member, shape: value.shape)
-      if let fitted = fitting[key], fitted.shape != value.shape {
-        misshaped.append("\(key): expected \(value.shape), got \(given.shape)")
+      if let given = stateDictionary[key] {
+        fitting[key] = try owner.loadable(given, for: member, shape: value.shape)
       }
     }
-    guard missing.isEmpty, unexpected.isEmpty, misshaped.isEmpty else {
-      throw StateError(missing: missing, unexpected: unexpected, misshaped: misshaped)
-    }
+    let needed = own.filter { stateDictionary[$0.key] != nil || !$0.owner.optionalKeys.contains($0.member) }
+    try StateError.check(fitting.mapValues(\.shape), against: needed.map { ($0.key, $0.value.shape) })
     for entry in own { if let given = fitting[entry.key] { try entry.value.copy(from: given) } }
   }
 
