@@ -207,6 +207,18 @@ extension Module {
   /// Copies the given tensors into the parameters and buffers.
   /// - Throws: ``StateError`` naming all missing, unexpected and misshaped entries; then nothing was copied.
   public final func load(stateDictionary: [String: Tensor]) throws {
+    let (fitting, mismatch) = try fitted(stateDictionary)
+    if let mismatch { throw mismatch }
+    for entry in state { if let given = fitting[entry.key] { try entry.value.copy(from: given) } }
+  }
+
+  /// All that keeps the given tensors from being loaded, or nil.
+  public final func mismatch(stateDictionary: [String: Tensor]) throws -> StateError? {
+    try fitted(stateDictionary).mismatch
+  }
+
+  /// The given tensors as they would be copied.
+  private func fitted(_ stateDictionary: [String: Tensor]) throws -> (tensors: [String: Tensor], mismatch: StateError?) {
     let own = state
     let keys = Set(own.map(\.key))
     let missing = own.filter { stateDictionary[$0.key] == nil && !$0.owner.optionalKeys.contains($0.member) }.map(\.key)
@@ -220,10 +232,8 @@ extension Module {
         misshaped.append("\(key): expected \(value.shape), got \(given.shape)")
       }
     }
-    guard missing.isEmpty, unexpected.isEmpty, misshaped.isEmpty else {
-      throw StateError(missing: missing, unexpected: unexpected, misshaped: misshaped)
-    }
-    for entry in own { if let given = fitting[entry.key] { try entry.value.copy(from: given) } }
+    let fits = missing.isEmpty && unexpected.isEmpty && misshaped.isEmpty
+    return (fitting, fits ? nil : StateError(missing: missing, unexpected: unexpected, misshaped: misshaped))
   }
 
   /// Converts all floating-point parameters and buffers.

@@ -12,6 +12,6 @@ struct Norma: ParsableCommand {
     subcommands: [
       CompareCommand.self, TrainCommand.self, ClaimsCommand.self, ReportCommand.self, DoctorCommand.self,
       EvaluateCommand.self, DescribeCommand.self, ExplainCommand.self, AdviseCommand.self, BenchCommand.self,
-      InfoCommand.self,
+      InfoCommand.self, ExportCommand.self, ImportCommand.self, WeightsCommand.self,
     ])
 }
