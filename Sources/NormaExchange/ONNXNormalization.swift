@@ -88,7 +88,9 @@ extension ONNXTranslator {
         variance = try perChannel(fixedVariance, data)
       }
       if let mean, let share = try shares.mean(k) { means.append(share.isEmpty ? mean : emit("Mul", [mean, share])) }
-      if let share = try shares.variance(k) { variances.append(share.isEmpty ? variance : emit("Mul", [variance, share])) }
+      if let share = try shares.variance(k) {
+        variances.append(share.isEmpty ? variance : emit("Mul", [variance, share]))
+      }
     }
     func sum(_ terms: [String]) -> String { terms.dropFirst().reduce(terms[0]) { emit("Add", [$0, $1]) } }
     let deviation = emit("Sqrt", [emit("Add", [sum(variances), try scalar(norm.epsilon, data.dtype)])])
@@ -115,7 +117,8 @@ extension ONNXTranslator {
       }
       let (means, variances) = (try softmax(mean), try softmax(variance))
       return (
-        { [self] in emit("Gather", [means, try ints([$0])]) }, { [self] in emit("Gather", [variances, try ints([$0])]) }
+        { [self] in emit("Gather", [means, try ints([$0])]) },
+        { [self] in emit("Gather", [variances, try ints([$0])]) }
       )
     }
   }

@@ -71,7 +71,9 @@ extension ONNXTranslator {
   private func summands(_ call: ONNXCall) throws -> [String] {
     let dtype = call.result.dtype
     var operands = try [call.value(0, as: dtype), call.value(1, as: dtype)]
-    if let factor = try call.number(2), factor != 1 { operands[1] = emit("Mul", [operands[1], try scalar(factor, dtype)]) }
+    if let factor = try call.number(2), factor != 1 {
+      operands[1] = emit("Mul", [operands[1], try scalar(factor, dtype)])
+    }
     return operands
   }
 
@@ -85,7 +87,9 @@ extension ONNXTranslator {
       let x = try c.value(0, as: c.result.dtype)
       let axes = try c.ints(orNone: 1).map { [try t.ints($0)] } ?? []
       let deviation = t.emit("Sub", [x, t.emit("ReduceMean", [x] + axes)])
-      return [t.emit("ReduceMean", [t.emit("Mul", [deviation, deviation])] + axes, [("keepdims", .int(c.bool(3) ? 1 : 0))])]
+      return [
+        t.emit("ReduceMean", [t.emit("Mul", [deviation, deviation])] + axes, [("keepdims", .int(c.bool(3) ? 1 : 0))])
+      ]
     },
     "aten::argmax": { t, c in
       [t.emit("ArgMax", [try c.value(0)], [("axis", .int(try c.int(1))), ("keepdims", .int(c.bool(2) ? 1 : 0))])]
@@ -96,7 +100,9 @@ extension ONNXTranslator {
     { t, c in
       let axes = try c.ints(orNone: 1).flatMap { $0.isEmpty ? nil : try t.ints($0) }
       return [
-        t.emit(type, [try c.value(0, as: c.result.dtype)] + (axes.map { [$0] } ?? []), [("keepdims", .int(c.bool(2) ? 1 : 0))])
+        t.emit(
+          type, [try c.value(0, as: c.result.dtype)] + (axes.map { [$0] } ?? []),
+          [("keepdims", .int(c.bool(2) ? 1 : 0))])
       ]
     }
   }
@@ -138,7 +144,8 @@ extension ONNXTranslator {
         t.emit(
           "LayerNormalization",
           [
-            try c.value(0), c.isTensor(2) ? try c.value(2) : try whole(1), c.isTensor(3) ? try c.value(3) : try whole(0),
+            try c.value(0), c.isTensor(2) ? try c.value(2) : try whole(1),
+            c.isTensor(3) ? try c.value(3) : try whole(0),
           ], [("axis", .int(-shape.count)), ("epsilon", .float(try c.number(4) ?? 1e-5))])
       ]
     },
@@ -183,7 +190,9 @@ extension ONNXTranslator {
       guard !c.bool(2) else { throw ONNXExportError("'\(c.first.name)' with aligned corners") }
       let (x, y) = (try c.tensors(0), c.results)
       let axes = Array(2..<x.0.rank)
-      func ratios(_ from: Tensor, _ to: Tensor) -> [Double] { axes.map { Double(to.shape[$0]) / Double(from.shape[$0]) } }
+      func ratios(_ from: Tensor, _ to: Tensor) -> [Double] {
+        axes.map { Double(to.shape[$0]) / Double(from.shape[$0]) }
+      }
       let all = attributes + [("axes", .ints(axes))]
       if ratios(x.0, y.0) == ratios(x.1, y.1) {
         return [t.emit("Resize", [try c.value(0), "", try t.floats(ratios(x.0, y.0))], all)]

@@ -54,7 +54,8 @@ final class ONNXTranslator {
     if call.first.name == OperatorTrace.read {
       if follows {
         throw ONNXExportError(
-          "the network reads elements of a tensor that depends on the input, and what it does with them is not recorded")
+          "the network reads elements of a tensor that depends on the input, and what it does with them is not recorded"
+        )
       }
       return
     }
@@ -73,7 +74,7 @@ final class ONNXTranslator {
         throw ONNXExportError("the operator '\(call.first.name)' has no translation")
       }
       results = try translation(self, call)
-    } catch where !follows {
+    } catch  where !follows {
       // What does not depend on the input is a constant, whatever it was computed by.
       if isInPlace, let target = arguments.first, values[target] != nil {
         throw ONNXExportError("\(call.first.name) changes a constant that was used before")

@@ -218,7 +218,8 @@ extension Module {
   }
 
   /// The given tensors as they would be copied.
-  private func fitted(_ stateDictionary: [String: Tensor]) throws -> (tensors: [String: Tensor], mismatch: StateError?) {
+  private func fitted(_ stateDictionary: [String: Tensor]) throws -> (tensors: [String: Tensor], mismatch: StateError?)
+  {
     let own = state
     let keys = Set(own.map(\.key))
     let missing = own.filter { stateDictionary[$0.key] == nil && !$0.owner.optionalKeys.contains($0.member) }.map(\.key)

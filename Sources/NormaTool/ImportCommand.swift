@@ -80,6 +80,7 @@ struct ImportCommand: ParsableCommand {
       throw ToolError("'\(weights)': \(error)")
     }
     try model.writeWeights(to: output, metadata: options.metadata)
-    print("Wrote \(output): \(keras.map.count) layers, \(grouped(model.totalCount)) values, \(norm.name) normalization.")
+    print(
+      "Wrote \(output): \(keras.map.count) layers, \(grouped(model.totalCount)) values, \(norm.name) normalization.")
   }
 }

@@ -10,7 +10,8 @@ import NormaReport
 
 struct WeightsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "weights", abstract: "List what a safetensors file holds: metadata, tensors with types and shapes, totals.")
+    commandName: "weights",
+    abstract: "List what a safetensors file holds: metadata, tensors with types and shapes, totals.")
 
   @Argument(help: "The safetensors file.")
   var file: String
