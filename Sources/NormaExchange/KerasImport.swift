@@ -28,7 +28,7 @@ public struct KerasImport {
   /// - Throws: ``KerasImportError`` that lists all lines that cannot be.
   public init(parsing text: String) throws {
     var (map, problems): ([String: String], [String]) = ([:], [])
-    for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+    for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
       let content = line.prefix { $0 != "#" }.trimmed
       if content.isEmpty { continue }
       let parts = content.split(separator: "=", omittingEmptySubsequences: false).map(\.trimmed)
@@ -100,7 +100,7 @@ extension Tensor {
 
 extension Substring {
   fileprivate var trimmed: String {
-    let isBlank: (Character) -> Bool = { $0 == " " || $0 == "\t" || $0 == "\r" }
+    let isBlank: (Character) -> Bool = { $0 == " " || $0 == "\t" }
     let start = drop(while: isBlank)
     return String(start.reversed().drop(while: isBlank).reversed())
   }

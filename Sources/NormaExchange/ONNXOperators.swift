@@ -205,7 +205,12 @@ extension ONNXTranslator {
 
   private static let shapes: [String: Translation] = [
     "aten::reshape": reshaping, "aten::_unsafe_view": reshaping, "aten::flatten": reshaping,
-    "aten::squeeze": reshaping, "aten::unsqueeze": reshaping,
+    "aten::unsqueeze": { t, c in [t.emit("Unsqueeze", [try c.value(0), try t.ints([c.int(1)])])] },
+    "aten::squeeze": { t, c in
+      // libtorch leaves an extent above 1 as it is.
+      try c.tensor(0).rank == c.result.rank
+        ? same(t, c) : [t.emit("Squeeze", [try c.value(0), try t.ints([c.int(1)])])]
+    },
     "aten::transpose": { t, c in
       var order = Array(0..<c.result.rank)
       let places = try [c.int(1), c.int(2)].map { $0 < 0 ? $0 + order.count : $0 }
@@ -218,9 +223,7 @@ extension ONNXTranslator {
         t.emit("Transpose", [try c.value(0)], [("perm", .ints(try c.ints(1).map { $0 < 0 ? $0 + rank : $0 }))])
       ]
     },
-    "aten::expand": { t, c in
-      [t.emit("Expand", [try c.value(0), try t.shape(t.extents(c.results.0.shape, c.results.1.shape))])]
-    },
+    "aten::expand": { t, c in [try t.expand(c.value(0), c.tensors(0), to: c.results)] },
     "aten::cat": { t, c in
       [t.emit("Concat", try c.list(0).map { try t.value(of: $0, as: c.result.dtype) }, [("axis", .int(try c.int(1)))])]
     },
@@ -241,16 +244,11 @@ extension ONNXTranslator {
       [t.emit("Pad", [try c.value(0), try t.ints(c.pads())], [("mode", .string("reflect"))])]
     },
     "aten::slice": { t, c in
-      let (x, axis) = (try c.tensors(0), try c.int(1))
-      let ends = try c.extents(3)
-      let isWhole = try t.extents([x.0.shape[axis]], [x.1.shape[axis]]) == ends
+      let axis = try c.int(1)
+      let ends = try c.isExtent(3, axis, of: c.tensors(0)) ? t.ints([Int.max]) : t.shape(c.extents(3))
       return [
         t.emit(
-          "Slice",
-          [
-            try c.value(0), try t.shape(c.extents(2)), try isWhole ? t.ints([Int.max]) : t.shape(ends),
-            try t.ints([axis]), try t.ints([c.int(4)]),
-          ])
+          "Slice", [try c.value(0), try t.shape(c.extents(2)), ends, try t.ints([axis]), try t.ints([c.int(4)])])
       ]
     },
     "aten::flip": { t, c in

@@ -232,17 +232,38 @@ extension ONNXTranslator {
 
   /// The value in the shape that a tensor has in both runs.
   func reshape(_ value: String, of source: (Tensor, Tensor), to target: (Tensor, Tensor)) throws -> String {
-    let wanted = try extents(target.0.shape, target.1.shape)
-    var places = wanted.enumerated().map { index, extent -> ONNXExtents.Extent in
-      let isKept =
-        index < source.0.rank && source.0.shape[index] == target.0.shape[index]
-        && source.1.shape[index] == target.1.shape[index]
-      // 0 stands for the extent that is there.
-      return extent.constant == nil && isKept ? .constant(0) : extent
-    }
-    let open = places.indices.filter { places[$0].constant == nil }
+    // 0 stands for the extent that is there, -1 for what is left.
+    var places = partialShape(of: target, keeping: source, broadcasts: false)
+    let open = places.indices.filter { places[$0] == nil }
     if open.count == 1 { places[open[0]] = .constant(-1) }
-    return emit("Reshape", [value, try shape(places)])
+    return emit("Reshape", [value, try shape(places, target)])
+  }
+
+  /// The value with extents of 1 repeated.
+  func expand(_ value: String, _ source: (Tensor, Tensor), to target: (Tensor, Tensor)) throws -> String {
+    emit("Expand", [value, try shape(partialShape(of: target, keeping: source, broadcasts: true), target)])
+  }
+
+  /// Constants, and where an extent stays what it is, the number that says so: 0, or 1 where shapes broadcast.
+  private func partialShape(
+    of target: (Tensor, Tensor), keeping source: (Tensor, Tensor), broadcasts: Bool
+  ) -> [ONNXExtents.Extent?] {
+    let from = (source.0.shape, source.1.shape)
+    // Shapes that broadcast are aligned at their ends.
+    let first = broadcasts ? target.0.rank - source.0.rank : 0
+    return zip(target.0.shape, target.1.shape).enumerated().map { place, extent in
+      if extent.0 == extent.1 { return .constant(extent.0) }
+      let index = place - first
+      let isKept = from.0.indices.contains(index) && from.0[index] == extent.0 && from.1[index] == extent.1
+      return isKept ? .constant(broadcasts ? 1 : 0) : nil
+    }
+  }
+
+  private func shape(_ places: [ONNXExtents.Extent?], _ target: (Tensor, Tensor)) throws -> String {
+    try shape(
+      zip(places, zip(target.0.shape, target.1.shape)).map { place, extent in
+        try place ?? extents([extent.0], [extent.1])[0]
+      })
   }
 
   /// The extents that have these values in the two runs.
@@ -335,6 +356,12 @@ struct ONNXCall {
   func list(_ index: Int) throws -> [Tensor] {
     guard case .tensors(let tensors) = argument(index).0 else { throw unexpected(index, "a list of tensors") }
     return tensors
+  }
+
+  /// Whether a number is an extent of a tensor in both runs.
+  func isExtent(_ index: Int, _ axis: Int, of tensors: (Tensor, Tensor)) -> Bool {
+    guard case (.int(let a), .int(let b)) = argument(index) else { return false }
+    return a == tensors.0.shape[axis] && b == tensors.1.shape[axis]
   }
 
   /// Numbers that may follow from the input's extents.

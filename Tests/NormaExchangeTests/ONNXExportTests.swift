@@ -196,12 +196,13 @@ private final class Function: Module, Layer {
             try y.clamped(from: -1, to: 1.5).power(2).exp().log()
             + y.padded([1, 0, 2, 1]).sliced(1..<2, dimension: 1)
             .sliced(0..<y.shape[2], dimension: 2).sliced(1..<y.shape[3] + 1, dimension: 3)
+          y = try y + mean.sum([0, 3]).expanded([y.shape[0], 4, 1]).unsqueezed(3).expanded(y.shape)
           let parts = try y.split([1, 3], dimension: 1)
           y = try parts[1].replaced(with: parts[1] * parts[0], where: parts[1] .> 0.5)
           y = try y.upsampledLinear(to: y.shape.dropFirst(2).map { 2 * $0 }).paddedByReflection([1, 1, 0, 2])
           y = try y.transposed(2, 3).permuted([0, 1, 3, 2]) + y.selected(1, dimension: 1).unsqueezed(1)
           let pooled = try y.maximum([2, 3]) + y.logSumExp([2, 3]) - y.minimum([2, 3]).softplus()
-          return try y.softmax(1) * pooled.logSoftmax(1).reshaped(pooled.shape + [1, 1]).expanded(y.shape)
+          return try y.softmax(1) * pooled.logSoftmax(1).reshaped(pooled.shape + [1, 1])
         }, [batch, .fixed(1), .any("height", multipleOf: 2), .any("width", multipleOf: 2)], [3, 1, 8, 14]),
       Case(
         "in place",
