@@ -69,7 +69,7 @@ private final class Function: Module, Layer {
   }
 
   /// Relative to the largest value of the output.
-  private static let tolerance = 2e-5
+  private static let tolerance = 1e-5
 
   /// Compares all cases in one run of Python.
   private func compare(_ cases: [Case]) throws {
