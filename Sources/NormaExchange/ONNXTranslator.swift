@@ -16,6 +16,9 @@ final class ONNXTranslator {
   private var views: Set<UInt> = []
   /// What a tensor of the first run is in the second.
   private var twins: [UInt: Tensor] = [:]
+  /// The last call that changes a tensor in place. The elements of constants are read when all calls are over.
+  private var lastChange: [UInt: Int] = [:]
+  private var callIndex = 0
   private var cached: [String: String] = [:]
   private var dimensions: [ONNXExtents.Extent: String] = [:]
   private var count = 0
@@ -42,7 +45,11 @@ final class ONNXTranslator {
     guard first.map(\.name) == second.map(\.name) else {
       throw ONNXExportError("the network calls other operators for inputs of another size")
     }
-    for (a, b) in zip(first, second) {
+    for (index, call) in first.enumerated() where call.isInPlace {
+      for tensor in call.arguments.prefix(1).flatMap(\.tensors) { lastChange[tensor.identity] = index }
+    }
+    for (index, (a, b)) in zip(first, second).enumerated() {
+      callIndex = index
       for case (let x?, let y?) in zip(a.results, b.results) { twins[x.identity] = y }
       try translate(ONNXCall(first: a, second: b, translator: self))
     }
@@ -62,7 +69,7 @@ final class ONNXTranslator {
     if Self.random.contains(call.first.name) {
       throw ONNXExportError("the network draws random numbers (\(call.first.name)) in evaluation mode")
     }
-    let isInPlace = call.first.name.hasSuffix("_")
+    let isInPlace = call.first.isInPlace
     if isInPlace, follows, let target = arguments.first, views.contains(target) {
       throw ONNXExportError(
         "\(call.first.name) changes a tensor in place that shares its elements with another, which a graph cannot say")
@@ -76,9 +83,7 @@ final class ONNXTranslator {
       results = try translation(self, call)
     } catch  where !follows {
       // What does not depend on the input is a constant, whatever it was computed by.
-      if isInPlace, let target = arguments.first, values[target] != nil {
-        throw ONNXExportError("\(call.first.name) changes a constant that was used before")
-      }
+      for tensor in call.first.results { values[tensor?.identity ?? 0] = nil }
       return
     }
     for case (let value, let tensor?) in zip(results, call.first.results) {
@@ -162,6 +167,9 @@ extension ONNXTranslator {
       guard twin.shape == tensor.shape, try twin.storedBytes() == tensor.storedBytes() else {
         throw ONNXExportError("a constant of shape \(tensor.shape) is another for inputs of another size")
       }
+    }
+    if lastChange[tensor.identity, default: -1] >= callIndex {
+      throw ONNXExportError("a constant of shape \(tensor.shape) is changed in place after it was used; change a copy")
     }
     let name = add(tensor, keys[tensor.identity])
     values[tensor.identity] = name
@@ -361,6 +369,7 @@ struct ONNXCall {
   /// Whether a number is an extent of a tensor in both runs.
   func isExtent(_ index: Int, _ axis: Int, of tensors: (Tensor, Tensor)) -> Bool {
     guard case (.int(let a), .int(let b)) = argument(index) else { return false }
+    let axis = axis < 0 ? axis + tensors.0.rank : axis
     return a == tensors.0.shape[axis] && b == tensors.1.shape[axis]
   }
 
@@ -372,6 +381,10 @@ struct ONNXCall {
     default: throw unexpected(index, "whole numbers")
     }
   }
+}
+
+extension TracedCall {
+  fileprivate var isInPlace: Bool { name.hasSuffix("_") }
 }
 
 extension OperatorArgument {

@@ -12,8 +12,7 @@ enum ThinConvolution {
     input: Tensor, weight: Tensor, stride: [Int], dilation: [Int], padding: [Int], groups: Int
   ) {
     let shape = weight.shape
-    guard gradientsAreRecorded, !OperatorTrace.isRecording, shape.count == 4, input.rank == 4, groups == 1,
-      input.device == .cpu,
+    guard gradientsAreRecorded, shape.count == 4, input.rank == 4, groups == 1, input.device == .cpu,
       input.dtype != .bfloat16, padding.count == 2, (stride + dilation).allSatisfy({ $0 == 1 }),
       input.shape[1] == shape[1]
     else { return nil }

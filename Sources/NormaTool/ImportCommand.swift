@@ -26,7 +26,7 @@ struct ImportCommand: ParsableCommand {
 
       norma describe unet lists the modules. Kernels are transposed, and gamma, beta, moving_mean and moving_variance \
       renamed, as are mean_weights and variance_weights of switchable layers. Keras's batch normalization has an epsilon of \
-      1e-3: --norm batch:keras.
+      1e-3: --norm batch:keras, and so have ports of switchable normalization: --norm switchable:keras.
       """)
 
   @Argument(help: ArgumentHelp("The safetensors file of Keras's weights.", valueName: "weights"))

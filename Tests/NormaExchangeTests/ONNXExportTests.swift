@@ -191,7 +191,8 @@ private final class Function: Module, Layer {
           let mean = try x.mean([2, 3], keepDimensions: true)
           let deviation = try (x.variance([2, 3], keepDimensions: true) + 1e-3).squareRoot()
           var y = try (x - mean) / deviation
-          y = try Tensor.concatenate([y, 1 - y, y.flipped([3]), 2 / (y.abs() + 1)], dimension: 1)
+          y = try Tensor.concatenate(
+            [y, 1 - y, y.flipped([3]).sliced(0..<y.shape[3], dimension: -1), 2 / (y.abs() + 1)], dimension: 1)
           y =
             try y.clamped(from: -1, to: 1.5).power(2).exp().log()
             + y.padded([1, 0, 2, 1]).sliced(1..<2, dimension: 1)
@@ -211,7 +212,11 @@ private final class Function: Module, Layer {
           let kept = try y + 1
           try y.add(x, scale: 0.5)
           try y.scale(by: 3)
-          return try y.reluInPlace() - kept
+          // A constant that is made in several steps.
+          let three = try Tensor.zeros([1])
+          try three.add(scalar: 1)
+          try three.add(scalar: 2)
+          return try y.reluInPlace() - kept * three
         }, [batch, .any("features")], [2, 7]),
       Case("adaptive", Function { try $0.adaptiveInstanceNormalized(to: $0 * 2 + 1) }, Self.images, [2, 1, 8, 12]),
       Case("nothing", Function { $0 }, [batch, .any("features")], [2, 3]),
@@ -284,6 +289,13 @@ private final class Function: Module, Layer {
           return y
         }
       ).contains("shares its elements"))
+    let changing = Function { x in
+      let ones = try Tensor.ones([1])
+      let y = try x + ones
+      try ones.add(scalar: 1)
+      return try y * ones
+    }
+    #expect(message(changing).contains("changed in place after it was used"))
     #expect(message(Function { $0.shape[0] == 4 ? try $0 * 2 : try $0 + 2 }).contains("other operators"))
     let names = ["a", "b", "c", "d", "e"]
     #expect(message(Function { $0 }, names.map { .any($0) }).contains("at most 4 axes"))
