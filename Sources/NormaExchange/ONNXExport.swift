@@ -37,6 +37,9 @@ extension Module {
         "'\(training.key.isEmpty ? name : training.key)' is in training mode; call evaluate() on the network first")
     }
     let state = stateDictionary()
+    if let taken = state.first(where: { ["input", output].contains($0.key) }) {
+      throw ONNXExportError("a parameter or buffer has the name '\(taken.key)' of the input or output; rename it")
+    }
     let extents = try ONNXExtents(axes)
     let dtype = state.first { $0.value.dtype.isFloatingPoint }?.value.dtype ?? .float32
     let inputs = try [extents.first, extents.second].map { try Tensor.zeros($0, dtype: dtype) }

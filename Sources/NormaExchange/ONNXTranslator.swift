@@ -83,7 +83,7 @@ final class ONNXTranslator {
       results = try translation(self, call)
     } catch  where !follows {
       // What does not depend on the input is a constant, whatever it was computed by.
-      for tensor in call.first.results { values[tensor?.identity ?? 0] = nil }
+      for case let tensor? in call.first.results { values[tensor.identity] = nil }
       return
     }
     for case (let value, let tensor?) in zip(results, call.first.results) {

@@ -14,9 +14,9 @@ public struct TracedCall {
 
 /// The operators that a computation calls, in order.
 ///
-/// Tensors are told apart by ``TensorState/identity``, an operator that works in place returning the tensor that it was
-/// given. The calls hold their tensors, so that no identity is given out twice while they are kept. Computations with several
-/// ways of doing the same take the plainest while they are recorded.
+/// The calls hold their tensors, so that these can be told apart while the calls are kept; an operator that works in place
+/// returns the tensor that it was given. Computations with several ways of doing the same take the plainest while they are
+/// recorded: ask ``isRecording`` in those of your own.
 public final class OperatorTrace: @unchecked Sendable {
   // The task-local value is looked up only while somebody records: an operator call is not to pay for it.
   private static let recordings = Atomic<Int>(0)

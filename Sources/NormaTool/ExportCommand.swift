@@ -13,7 +13,8 @@ struct ExportCommand: ParsableCommand {
     discussion: """
       The file holds the network in evaluation mode in operator set 21. Its input is 'input' [batch, channels, height, width] \
       in float32, of any batch size and of any height and width that the network takes; its output is 'logits'. Images have to \
-      be scaled as in training. Weights keep the names of the safetensors file, which PyTorch takes as it is.
+      be scaled as in training; what the weights' metadata tell about that, the file's tell too. Weights keep the names of the \
+      safetensors file, which PyTorch takes as it is.
       """)
 
   @OptionGroup var model: ModelOptions
@@ -38,7 +39,7 @@ struct ExportCommand: ParsableCommand {
       input: [
         .any("batch"), .fixed(options.inputChannels), .any("height", multipleOf: multiple),
         .any("width", multipleOf: multiple),
-      ], output: output, name: "unet", metadata: options.metadata
+      ], output: output, name: "unet", metadata: loaded.metadata.merging(options.metadata) { $1 }
     ) {
       let logits = try loaded.network($0)
       guard probabilities else { return logits }
