@@ -87,7 +87,9 @@ let package = Package(
     .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
     .testTarget(name: "NormaConfigurationTests", dependencies: ["NormaConfiguration", "TestSupport"]),
     .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
-    .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats", "TestSupport"]),
+    .testTarget(
+      name: "NormaToolTests",
+      dependencies: ["NormaTool", "NormaReport", "NormaFormats", "NormaExchange", "NormaModels", "TestSupport"]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
     .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
     .testTarget(

@@ -21,22 +21,6 @@ public enum AtomicFile {
   }
 }
 
-/// Small files of text.
-public enum TextFile {
-  /// The whole text.
-  /// - Throws: ``FormatError`` where the file cannot be read, is larger, or is no UTF-8.
-  public static func read(_ path: String, largest: Int) throws -> String {
-    let file = try InputFile(path)
-    guard file.length <= largest else {
-      throw FormatError.reading(path, "a text of at most \(largest) bytes was expected, it has \(file.length)")
-    }
-    guard let text = String(validating: try file.bytes(at: 0, count: file.length), as: UTF8.self) else {
-      throw FormatError.reading(path, "it is no text in UTF-8")
-    }
-    return text
-  }
-}
-
 /// Folders for results.
 public enum Folder {
   /// Makes the folder and those above it where they are missing.

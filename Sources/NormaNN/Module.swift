@@ -183,16 +183,20 @@ public struct StateError: Error, CustomStringConvertible, Sendable {
     return "the state does not fit the network; " + parts.joined(separator: "; ")
   }
 
+  /// What the given entries differ in from the expected ones; nil where they are the same, shape by shape.
+  public init?(_ given: [String: [Int]], against expected: [(key: String, shape: [Int])]) {
+    let keys = Set(expected.map(\.key))
+    missing = expected.map(\.key).filter { given[$0] == nil }
+    unexpected = given.keys.filter { !keys.contains($0) }.sorted()
+    misshaped = expected.compactMap { key, shape in
+      given[key].flatMap { $0 == shape ? nil : "\(key): expected \(shape), got \($0)" }
+    }
+    if missing.isEmpty, unexpected.isEmpty, misshaped.isEmpty { return nil }
+  }
+
   /// Throws unless the given entries are the expected ones, shape by shape.
   public static func check(_ given: [String: [Int]], against expected: [(key: String, shape: [Int])]) throws {
-    let keys = Set(expected.map(\.key))
-    let error = StateError(
-      missing: expected.map(\.key).filter { given[$0] == nil },
-      unexpected: given.keys.filter { !keys.contains($0) }.sorted(),
-      misshaped: expected.compactMap { key, shape in
-        given[key].flatMap { $0 == shape ? nil : "\(key): expected \(shape), got \($0)" }
-      })
-    guard error.missing.isEmpty, error.unexpected.isEmpty, error.misshaped.isEmpty else { throw error }
+    if let mismatch = StateError(given, against: expected) { throw mismatch }
   }
 }
 
@@ -219,6 +223,19 @@ extension Module {
   /// Copies the given tensors into the parameters and buffers.
   /// - Throws: ``StateError`` naming all missing, unexpected and misshaped entries; then nothing was copied.
   public final func load(stateDictionary: [String: Tensor]) throws {
+    let (fitting, mismatch) = try fitted(stateDictionary)
+    if let mismatch { throw mismatch }
+    for entry in state { if let given = fitting[entry.key] { try entry.value.copy(from: given) } }
+  }
+
+  /// All that keeps the given tensors from being loaded, or nil.
+  public final func mismatch(stateDictionary: [String: Tensor]) throws -> StateError? {
+    try fitted(stateDictionary).mismatch
+  }
+
+  /// The given tensors as they would be copied.
+  private func fitted(_ stateDictionary: [String: Tensor]) throws -> (tensors: [String: Tensor], mismatch: StateError?)
+  {
     let own = state
     var fitting = stateDictionary
     for (key, value, owner, member) in own {
@@ -227,8 +244,8 @@ extension Module {
       }
     }
     let needed = own.filter { stateDictionary[$0.key] != nil || !$0.owner.optionalKeys.contains($0.member) }
-    try StateError.check(fitting.mapValues(\.shape), against: needed.map { ($0.key, $0.value.shape) })
-    for entry in own { if let given = fitting[entry.key] { try entry.value.copy(from: given) } }
+    let mismatch = StateError(fitting.mapValues(\.shape), against: needed.map { ($0.key, $0.value.shape) })
+    return (fitting, mismatch)
   }
 
   /// Converts all floating-point parameters and buffers.

@@ -98,7 +98,7 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
     let normalization = MomentNormalization(
       branches: used, mixture: try mixture, weight: weight, bias: bias, inputBias: inputBias, epsilon: epsilon,
       varianceFactor: varianceFactor(positions: shape.positions), renormalization: try renormalization(),
-      activation: fused ?? .none)
+      activation: fused ?? .none, kept: keptStatistics)
     let (output, mix) = try normalization(input)
     if isTraining, let running, let measured {
       try track(

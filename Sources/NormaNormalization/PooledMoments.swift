@@ -8,6 +8,14 @@ extension Tensor {
   /// For layers that do more with statistics than ``MomentNormalization`` does. One pass over the data forward, one
   /// backward, for all partitions together.
   package func pooledMoments(_ partitions: [Partition]) throws -> [(mean: Tensor, variance: Tensor)] {
+    let tables = try OperatorTrace.asOneCall(
+      TracedMoments.name, [.tensor(self)], detail: TracedMoments(partitions: partitions)
+    ) { try momentTables(partitions) }
+    return partitions.indices.map { (mean: tables[2 * $0], variance: tables[2 * $0 + 1]) }
+  }
+
+  /// Mean and variance of every partition in turn.
+  private func momentTables(_ partitions: [Partition]) throws -> [Tensor] {
     let kernels = try MomentNormalization.kernels(for: self)
     let branches = partitions.map { Branch.pooled($0) }
     let shape = MomentShape(self)
@@ -17,7 +25,7 @@ extension Tensor {
         branches: branches, meanShares: Shares(values: branches.map { _ in 0 }) { $0 },
         varianceShares: Shares(values: branches.map { _ in 0 }) { $0 }, epsilon: 1, roundsToFloat: dtype != .float64))
     let type = dtype.accumulation
-    let tables = try CustomFunction.apply("pooled moments", inputs: [self], isTwiceDifferentiable: false) {
+    return try CustomFunction.apply("pooled moments", inputs: [self], isTwiceDifferentiable: false) {
       try kernels.moments(of: self, into: mix)
       mix.solve(shape.whole)
       let outputs = try branches.indices.flatMap { k in
@@ -35,7 +43,6 @@ extension Tensor {
         }
       )
     }
-    return branches.indices.map { (mean: tables[2 * $0], variance: tables[2 * $0 + 1]) }
   }
 
   /// [C] as something that multiplies [N, C, spatial…], in the latter's type.
