@@ -80,13 +80,20 @@ let package = Package(
       ]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
+    // Without the engine too
+    .executableTarget(
+      name: "norma-fuzz",
+      dependencies: [
+        "NormaFormats", "NormaData", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ], path: "Tests/Fuzz"),
     .testTarget(
       name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"], exclude: ["Golden"]),
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
     .testTarget(name: "NormaExchangeTests", dependencies: ["NormaExchange", "NormaModels", "TestSupport"]),
     .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
     .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
-    .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats", "TestSupport"]),
+    .testTarget(
+      name: "NormaToolTests", dependencies: ["NormaTool", "norma-fuzz", "NormaReport", "NormaFormats", "TestSupport"]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
     .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
     .testTarget(
