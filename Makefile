@@ -3,11 +3,12 @@
 # make example   sets up and trains the network of Examples under several norms
 # make docs   sets up and builds the documentation into .build/docs
 # make fuzz   reads broken files for FUZZ_MINUTES (10); what crashes, hangs or takes too much memory is kept
+# make fuzz-guided   the same by libFuzzer, which follows the coverage of the readers (Linux)
 # make sanitize   runs tests under the address, undefined-behaviour and thread sanitizers
 # make install PREFIX=/usr/local   installs what `make setup` built, with shell completions and manual pages; make uninstall
 # make man, make completions   write those into .build/man and .build/completions
 # make bench-peers   sets up and measures Norma beside other libraries (Benchmarks/README.md)
-.PHONY: setup demo test fuzz sanitize install uninstall man completions example docs bench-peers format lint
+.PHONY: setup demo test fuzz fuzz-guided sanitize install uninstall man completions example docs bench-peers format lint
 
 setup:
 	@Scripts/setup
@@ -27,6 +28,9 @@ fuzz:
 	@NORMA_NO_BUILD=1 Scripts/setup
 	swift build -c release --product norma-fuzz
 	.build/release/norma-fuzz --minutes $(FUZZ_MINUTES) --seed $$(date +%s) $(FUZZ_OPTIONS)
+
+fuzz-guided:
+	@Scripts/fuzz-guided $(FUZZ_MINUTES)
 
 # SANITIZERS names one of them.
 SANITIZERS ?= address thread

@@ -92,7 +92,7 @@ let package = Package(
       name: "norma-fuzz",
       dependencies: [
         "NormaFormats", "NormaData", .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ], path: "Tests/Fuzz"),
+      ], path: "Tests/Fuzz", exclude: ["Guided"]),
     .testTarget(
       name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"], exclude: ["Golden"]),
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
