@@ -2,8 +2,13 @@
 # make test   sets up and runs the tests
 # make example   sets up and trains the network of Examples under several norms
 # make docs   sets up and builds the documentation into .build/docs
+# make fuzz   reads broken files for FUZZ_MINUTES (10); what crashes, hangs or takes too much memory is kept
+# make fuzz-guided   the same by libFuzzer, which follows the coverage of the readers (Linux)
+# make sanitize   runs tests under the address, undefined-behaviour and thread sanitizers
+# make install PREFIX=/usr/local   installs what `make setup` built, with shell completions and manual pages; make uninstall
+# make man, make completions   write those into .build/man and .build/completions
 # make bench-peers   sets up and measures Norma beside other libraries (Benchmarks/README.md)
-.PHONY: setup demo test example docs bench-peers format lint
+.PHONY: setup demo test fuzz fuzz-guided sanitize install uninstall man completions example docs bench-peers format lint
 
 setup:
 	@Scripts/setup
@@ -15,6 +20,38 @@ demo: setup
 
 test: setup
 	swift test
+
+# FUZZ_OPTIONS go to norma-fuzz (--help tells them), as the names of formats.
+FUZZ_MINUTES ?= 10
+FUZZ_OPTIONS ?=
+fuzz:
+	@NORMA_NO_BUILD=1 Scripts/setup
+	swift build -c release --product norma-fuzz
+	.build/release/norma-fuzz --minutes $(FUZZ_MINUTES) --seed $$(date +%s) $(FUZZ_OPTIONS)
+	NORMA_BROKEN_CHECKPOINTS=20000 swift test --filter brokenCheckpointsAreErrorsNotCrashes
+
+fuzz-guided:
+	@Scripts/fuzz-guided $(FUZZ_MINUTES)
+
+# SANITIZERS names one of them.
+SANITIZERS ?= address thread
+sanitize:
+	@NORMA_NO_BUILD=1 Scripts/setup
+	@Scripts/sanitize $(SANITIZERS)
+
+PREFIX ?= /usr/local
+# Without setup, which would build as the user who may write to PREFIX.
+install uninstall:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' Scripts/install $@
+
+man: setup
+	@.build/release/norma --experimental-dump-help | \
+	  NORMA_VERSION=$$(.build/release/norma --version) python3 Scripts/manual.py .build/man
+
+completions: setup
+	@mkdir -p .build/completions
+	@for shell in bash zsh fish; do \
+	  .build/release/norma --generate-completion-script $$shell >.build/completions/norma.$$shell || exit 1; done
 
 # EXAMPLE_NORMS names norms in the place of the example's own choice.
 EXAMPLE_NORMS ?=

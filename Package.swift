@@ -10,6 +10,12 @@ func runpaths(of executable: String) -> [String] {
   ["\(executable)/.libtorch/lib", "\(libtorch)/lib"].flatMap { ["-Xlinker", "-rpath", "-Xlinker", $0] }
 }
 
+// Scripts/sanitize has C and C++ checked for undefined behaviour. Not by inheritance (vptr), for which libtorch would have
+// to be built alike.
+let checks =
+  Context.environment["NORMA_CHECK_UNDEFINED"] == nil
+  ? [] : ["-fsanitize=undefined", "-fno-sanitize=vptr", "-fno-sanitize-recover=all"]
+
 let package = Package(
   name: "Norma",
   platforms: [.macOS(.v15)],
@@ -33,10 +39,11 @@ let package = Package(
       name: "CTorch",
       cxxSettings: [
         .define("AT_PER_OPERATOR_HEADERS"),
-        .unsafeFlags([
-          "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include",
-          "-isystem", "\(Context.packageDirectory)/.libtorch-abi",
-        ]),
+        .unsafeFlags(
+          [
+            "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include",
+            "-isystem", "\(Context.packageDirectory)/.libtorch-abi",
+          ] + checks),
       ],
       linkerSettings: [
         .linkedLibrary("torch_cpu"), .linkedLibrary("c10"), .linkedLibrary("m"),
@@ -48,7 +55,7 @@ let package = Package(
     .target(name: "NormaTensor", dependencies: ["CTorch"]),
     .target(name: "NormaNN", dependencies: ["NormaTensor"]),
     // Optimized in debug builds too: without, tests that train would take hours.
-    .target(name: "CMomentKernels", cSettings: [.unsafeFlags(["-O3"])]),
+    .target(name: "CMomentKernels", cSettings: [.unsafeFlags(["-O3"] + checks)]),
     .target(name: "NormaNormalization", dependencies: ["NormaNN", "CMomentKernels"]),
     .target(name: "NormaModels", dependencies: ["NormaNormalization"]),
 
@@ -80,6 +87,13 @@ let package = Package(
       ]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
+    // Without the engine too
+    .executableTarget(
+      name: "norma-fuzz",
+      dependencies: [
+        "NormaFormats", "NormaData", "NormaConfiguration",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ], path: "Tests/Fuzz", exclude: ["Guided"]),
     .testTarget(
       name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"], exclude: ["Golden"]),
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
@@ -89,7 +103,9 @@ let package = Package(
     .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
     .testTarget(
       name: "NormaToolTests",
-      dependencies: ["NormaTool", "NormaReport", "NormaFormats", "NormaExchange", "NormaModels", "TestSupport"]),
+      dependencies: [
+        "NormaTool", "norma-fuzz", "NormaReport", "NormaFormats", "NormaExchange", "NormaModels", "TestSupport",
+      ]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
     .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
     .testTarget(

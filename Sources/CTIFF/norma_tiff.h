@@ -138,6 +138,17 @@ static inline int norma_tiff_set_int(TIFF *tiff, uint32_t tag, int value) {
   return TIFFSetField(tiff, tag, value);
 }
 
+/// Has zlib decode deflate: libdeflate, which newer libtiffs prefer, leaves bytes unwritten where the data are longer than
+/// the strip, and libtiff takes that for success.
+static inline int norma_tiff_use_zlib(TIFF *tiff) {
+#ifdef TIFFTAG_DEFLATE_SUBCODEC
+  return TIFFSetField(tiff, TIFFTAG_DEFLATE_SUBCODEC, DEFLATE_SUBCODEC_ZLIB);
+#else
+  (void)tiff;
+  return 1;
+#endif
+}
+
 static inline int norma_tiff_set_string(TIFF *tiff, uint32_t tag, const char *value) {
   return TIFFSetField(tiff, tag, value);
 }

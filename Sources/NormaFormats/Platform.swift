@@ -228,15 +228,31 @@ func folderNames(_ path: String) throws -> [String] {
   }
 }
 
-/// Throws where `count` Floats are more than the memory of this machine.
+/// Throws where `count` Floats are more than the memory of this machine or than the process may have.
 func checkMemory(floats count: Int?, path: String, advice: String) throws {
   let pages = sysconf(Int32(_SC_PHYS_PAGES))
   let pageSize = sysconf(Int32(_SC_PAGESIZE))
   let memory = pages > 0 && pageSize > 0 ? (product(pages, pageSize) ?? Int.max) : Int.max
-  guard let count, let bytes = product(count, MemoryLayout<Float>.size), bytes <= memory else {
+  let bytes = count.flatMap { product($0, MemoryLayout<Float>.size) }
+  guard let bytes, bytes <= memory else {
     throw FormatError.reading(
       path,
       "the decoded images need \(count.map { "\($0) values of 4 bytes" } ?? "more values than can be counted")"
         + ", this machine has \(memory) bytes of memory; \(advice)")
   }
+  guard isThereMemory(bytes: bytes) else {
+    throw FormatError.reading(
+      path, "the decoded images need \(bytes) bytes, which this process is not given (see 'ulimit -v'); \(advice)")
+  }
+}
+
+/// Whether the system would give so much memory now: an allocation that it refuses ends the process.
+func isThereMemory(bytes: Int) -> Bool {
+  // Small ones come from memory that malloc holds already.
+  if bytes < 1 << 20 { return true }
+  // Not malloc, as compilers leave out a pair of it and free.
+  let address = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0)
+  guard let address, address != MAP_FAILED else { return false }
+  munmap(address, bytes)
+  return true
 }

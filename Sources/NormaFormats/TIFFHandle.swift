@@ -114,6 +114,12 @@ final class TIFFHandle {
     try check(norma_tiff_set_int(tiff, UInt32(TIFFTAG_JPEGCOLORMODE), JPEGCOLORMODE_RGB) != 0)
   }
 
+  /// Has deflate decoded by the library that fills strips whatever the data's length.
+  func decodeDeflateByZlib() throws(TIFFFailure) {
+    norma_tiff_begin(message)
+    try check(norma_tiff_use_zlib(tiff) != 0)
+  }
+
   /// Decodes a strip or tile of exactly `count` bytes.
   ///
   /// With `warningsAreErrors` a warning is thrown as well: some codecs fill up what they cannot decode, and only

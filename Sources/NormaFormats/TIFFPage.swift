@@ -45,6 +45,8 @@ struct TIFFPage: Equatable {
       && format == other.format
   }
 
+  var isDeflated: Bool { [COMPRESSION_ADOBE_DEFLATE, COMPRESSION_DEFLATE].contains { Int($0) == compression } }
+
   /// Whether the codec makes up pixels in place of damaged data.
   var fillsGaps: Bool {
     let codecs = [

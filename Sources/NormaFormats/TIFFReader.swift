@@ -139,9 +139,10 @@ public final class TIFFReader {
     try page.checkBlocks(handle, fileLength: file.length)
     let palette = page.coding == .palette ? handle.colorMap(count: 256) : nil
     if page.coding == .palette, palette == nil { throw TIFFFailure("its palette is missing") }
+    if page.isDeflated { try handle.decodeDeflateByZlib() }
     for index in 0..<page.blockCount {
       let bytes = page.bytes(ofBlock: index)
-      let raw = scratch.reserve(bytes)
+      let raw = try scratch.reserve(bytes)
       try handle.decode(block: index, into: raw, count: bytes, warningsAreErrors: page.fillsGaps)
       let column = index % page.blocksAcross
       let row = index / page.blocksAcross % page.blocksDown
@@ -165,7 +166,7 @@ public final class TIFFReader {
   ) throws {
     try handle.select(directoryAt: directories[0])
     let page = try TIFFPage(handle)
-    let raw = scratch.reserve(stack.pageBytes)
+    let raw = try scratch.reserve(stack.pageBytes)
     try file.read(
       at: stack.offset + index * stack.pageBytes,
       into: UnsafeMutableRawBufferPointer(start: raw, count: stack.pageBytes))
@@ -186,10 +187,15 @@ public final class TIFFReader {
 private struct Scratch: ~Copyable {
   private var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 0, alignment: 16)
 
-  mutating func reserve(_ count: Int) -> UnsafeMutableRawPointer {
+  mutating func reserve(_ count: Int) throws(TIFFFailure) -> UnsafeMutableRawPointer {
     if buffer.count < count || buffer.baseAddress == nil {
+      guard isThereMemory(bytes: count) else {
+        throw TIFFFailure("a strip or tile of \(count) bytes is more than this process can allocate")
+      }
       buffer.deallocate()
       buffer = .allocate(byteCount: max(count, 1), alignment: 16)
+      // A codec that leaves gaps must not show what was in memory.
+      buffer.initializeMemory(as: UInt8.self, repeating: 0)
     }
     return buffer.baseAddress!
   }

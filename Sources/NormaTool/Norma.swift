@@ -7,7 +7,7 @@ struct Norma: ParsableCommand {
 
   static let configuration = CommandConfiguration(
     commandName: "norma",
-    abstract: "Trains the same network under different normalizations and compares them.",
+    abstract: "Train the same network under different normalizations and compare them.",
     version: version,
     subcommands: [
       CompareCommand.self, TrainCommand.self, ClaimsCommand.self, ReportCommand.self, DoctorCommand.self,

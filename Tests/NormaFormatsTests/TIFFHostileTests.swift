@@ -1,5 +1,6 @@
-import NormaFormats
 import Testing
+
+@testable import NormaFormats
 
 #if canImport(Glibc)
   import Glibc
@@ -187,6 +188,28 @@ import Testing
     #expect(text.contains("page 1") && text.contains("libtiff: "))
     #expect(!text.contains("no reason given"))
   }
+
+  /// Found by norma-fuzz: libtiff with libdeflate left the end of such a strip unwritten and said nothing.
+  @Test func deflateDataLongerThanTheStripFillIt() throws {
+    // Runs of equal values, so that the end of the strip lies within one.
+    let values = (0..<1200).map { Float($0 / 170) }
+    let stack = try ImageStack(pages: 1, channels: 1, height: 20, width: 60, format: .float32, values: values)
+    try TIFF.write(stack, to: folder("v.tif"), compression: .deflate)
+    var file = try folder.bytes("v.tif")
+    // The entry of tag 256, a width of 60 as a number of two bytes.
+    let width = try #require(
+      (0..<file.count - 12).last { file[$0..<$0 + 9].elementsEqual([0, 1, 3, 0, 1, 0, 0, 0, 60]) })
+    file[width + 8] = 40
+    #expect(try TIFF.read(folder.write(file, "a.tif")).values == Array(values[..<800]))
+  }
+
+  #if os(Linux)
+    /// What the process may not have is an error, where a failed allocation would end it.
+    @Test func memoryThatIsNotGiven() throws {
+      #expect(isThereMemory(bytes: 64 << 20))
+      #expect(!isThereMemory(bytes: 1 << 60))
+    }
+  #endif
 
   @Test func handlesDoNotMixTheirMessages() async throws {
     let good = try sample(pages: 3)
