@@ -38,7 +38,7 @@ struct MomentNormalization {
   /// - Returns: the normalized tensor and the mix, which knows every branch's statistics.
   func callAsFunction(_ x: Tensor) throws -> (output: Tensor, mix: MomentMix) {
     let kernels = try Self.kernels(for: x)
-    let optionals = [weight, bias, inputBias, mixture.logits?.mean, mixture.logits?.variance]
+    let optionals = optionals
     let mix = try solver(
       for: x, shape: kernels.shape(of: x, branches: branches, keepsSamples: isPerSample || varianceFactor != 1),
       optionals)
@@ -71,6 +71,17 @@ struct MomentNormalization {
     }
     return (output[0], mix)
   }
+
+  /// With the statistics that an image of the given planes' moments has in the place of the data's own.
+  func fixed(by moments: PlaneMoments, for x: Tensor) throws -> MomentNormalization {
+    let mix = try solver(for: x, shape: MomentShape(moments), optionals)
+    mix.take(moments)
+    var fixed = self
+    (fixed.branches, fixed.mixture, fixed.varianceFactor) = ([mix.solution], .one, 1)
+    return fixed
+  }
+
+  private var optionals: [Tensor?] { [weight, bias, inputBias, mixture.logits?.mean, mixture.logits?.variance] }
 
   private var isPerSample: Bool { weight?.rank == 2 || bias?.rank == 2 }
 

@@ -10,23 +10,33 @@ extension Tensor {
   package func pooledMoments(_ partitions: [Partition]) throws -> [(mean: Tensor, variance: Tensor)] {
     let kernels = try MomentNormalization.kernels(for: self)
     let branches = partitions.map { Branch.pooled($0) }
-    let shape = MomentShape(self)
+    let given = try ImageMoments.current?.moments(entering: self)
+    let shape = given.map(MomentShape.init) ?? MomentShape(self)
     let mix = MomentMix(
       shape: shape,
       MixRecipe(
         branches: branches, meanShares: Shares(values: branches.map { _ in 0 }) { $0 },
         varianceShares: Shares(values: branches.map { _ in 0 }) { $0 }, epsilon: 1, roundsToFloat: dtype != .float64))
     let type = dtype.accumulation
-    let tables = try CustomFunction.apply("pooled moments", inputs: [self], isTwiceDifferentiable: false) {
-      try kernels.moments(of: self, into: mix)
-      mix.solve(shape.whole)
-      let outputs = try branches.indices.flatMap { k in
+    func results() throws -> [Tensor] {
+      try branches.indices.flatMap { k in
         try [mix.table(ofMeans: k), mix.table(ofVariances: k)].map {
           try Tensor($0, shape: [shape.samples, shape.channels]).to(dtype: type).to(device: self.device)
         }
       }
+    }
+    func pairs(_ tables: [Tensor]) -> [(mean: Tensor, variance: Tensor)] {
+      branches.indices.map { (mean: tables[2 * $0], variance: tables[2 * $0 + 1]) }
+    }
+    if let given {
+      mix.take(given)
+      return pairs(try results())
+    }
+    let tables = try CustomFunction.apply("pooled moments", inputs: [self], isTwiceDifferentiable: false) {
+      try kernels.moments(of: self, into: mix)
+      mix.solve(shape.whole)
       return (
-        outputs: outputs, saved: [self],
+        outputs: try results(), saved: [self],
         backward: { pass in
           let gradients: [[Double]?] = try pass.gradients.map { try $0?.array() }
           let solution = MomentMix(shape: shape, mix.recipe)
@@ -35,7 +45,7 @@ extension Tensor {
         }
       )
     }
-    return branches.indices.map { (mean: tables[2 * $0], variance: tables[2 * $0 + 1]) }
+    return pairs(tables)
   }
 
   /// [C] as something that multiplies [N, C, spatial…], in the latter's type.
