@@ -19,7 +19,8 @@ let package = Package(
       name: "Norma",
       targets: [
         "NormaTensor", "NormaNN", "NormaNormalization", "NormaModels", "NormaFormats", "NormaData", "NormaMetrics",
-        "NormaStatistics", "NormaRecords", "NormaExchange", "NormaTraining", "NormaExperiment", "NormaReport",
+        "NormaStatistics", "NormaRecords", "NormaExchange", "NormaPrediction", "NormaTraining", "NormaExperiment",
+        "NormaReport",
       ]),
   ],
   dependencies: [
@@ -66,6 +67,7 @@ let package = Package(
 
     // Both together
     .target(name: "NormaExchange", dependencies: ["NormaNormalization", "NormaFormats"]),
+    .target(name: "NormaPrediction", dependencies: ["NormaNormalization", "NormaData"]),
     .target(
       name: "NormaTraining",
       dependencies: ["NormaNormalization", "NormaData", "NormaMetrics", "NormaRecords", "NormaExchange"]),
@@ -73,7 +75,7 @@ let package = Package(
     .executableTarget(
       name: "NormaTool",
       dependencies: [
-        "NormaExperiment", "NormaReport", "NormaMetrics",
+        "NormaExperiment", "NormaPrediction", "NormaReport", "NormaMetrics",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
@@ -89,6 +91,9 @@ let package = Package(
     .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats", "TestSupport"]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
     .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
+    .testTarget(
+      name: "NormaPredictionTests",
+      dependencies: ["NormaPrediction", "NormaTraining", "NormaModels", "TestSupport"]),
     .testTarget(
       name: "NormaTrainingTests", dependencies: ["NormaTraining", "NormaModels", "NormaData", "TestSupport"]),
     .testTarget(name: "NormaExperimentTests", dependencies: ["NormaExperiment"]),

@@ -108,7 +108,7 @@ extension Tensor {
   }
 
   /// Of one sample.
-  private func planeMoments() throws -> PlaneMoments {
+  fileprivate func planeMoments() throws -> PlaneMoments {
     let shape = MomentShape(self)
     let mix = MomentMix(
       shape: shape, MixRecipe(branches: [.pooled(.instance)], epsilon: 1, roundsToFloat: dtype != .float64))

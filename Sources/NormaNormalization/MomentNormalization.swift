@@ -13,7 +13,7 @@ import NormaTensor
 /// Sources: Ioffe & Szegedy 2015 (batch), Ba et al. 2016 (layer), Ulyanov et al. 2016 (instance), Wu & He
 /// 2018 (group), Luo et al. 2019 (switchable, sections 3 and appendix).
 struct MomentNormalization {
-  let branches: [Branch]
+  var branches: [Branch]
   var mixture = Mixture.one
   /// [C], or [N, C] for values of every sample's own; nil for γ = 1, β = 0.
   var weight: Tensor?
