@@ -293,12 +293,12 @@ private struct JoinedRows {
   /// Per class, `capacity` rows.
   private var values: [Float]
 
-  init(classes: Int, capacity: Int, height: Int, width: Int) {
-    (self.classes, self.capacity, self.height, self.width) = (classes, capacity, height, width)
-    values = [Float](repeating: 0, count: classes * capacity * width)
+  init(page: TilePredictor.Page, classes: Int, capacity: Int) {
+    (self.page, self.classes, self.capacity) = (page, classes, capacity)
+    values = [Float](repeating: 0, count: classes * capacity * page.width)
   }
 
-  /// Adds the weighted values [classes, tile rows, tile columns] of a tile.
+  /// Adds the weighted values [classes, rows, columns] of what of a tile lies in the page.
   mutating func add(_ tile: [Float], _ row: TileAxis.Span, _ column: TileAxis.Span) {
     let visible = (rows: page.rows(of: row), columns: page.columns(of: column))
     let rows = row.kept.clamped(to: visible.rows)
