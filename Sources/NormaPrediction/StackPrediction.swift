@@ -73,7 +73,6 @@ public struct StackPrediction {
     _ output: Output, to path: String, progress: (_ page: Int, _ share: Double) throws -> Void = { _, _ in }
   ) throws {
     let format = try output.format
-    // Bands of a file that need BigTIFF do so for the size that is known with the number of channels.
     let writer = try TIFFWriter(
       path, compression: .deflate, expectedPages: reader.pageCount, description: reader.description)
     let (height, width) = (reader.height, reader.width)
