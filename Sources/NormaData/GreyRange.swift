@@ -88,7 +88,7 @@ public struct GreyBounds: Sendable {
 
   /// Takes in values of a page, which is counted from 0.
   /// - Throws: `DataError` if one is not finite.
-  public mutating func add(_ values: some Sequence<Float>, page: Int) throws {
+  public mutating func add(_ values: ArraySlice<Float>, page: Int) throws {
     for value in values {
       guard value.isFinite else {
         throw DataError(

@@ -35,6 +35,8 @@ public struct StackPrediction {
   public let greyRange: GreyRange
 
   public var pages: Int { reader.pageCount }
+  /// Whether the pages fit into one tile.
+  public var isInOnePiece: Bool { predictor.takesInOnePiece(height: reader.height, width: reader.width) }
   /// Of all pages.
   public var pixels: Int { reader.pageCount * reader.height * reader.width }
 
@@ -60,7 +62,7 @@ public struct StackPrediction {
       for page in 0..<reader.pageCount {
         for row in stride(from: 0, to: reader.height, by: rows) {
           let band = try reader.readRegion(page: page, rows: row..<min(row + rows, reader.height))
-          try bounds.add(band.values, page: page)
+          try bounds.add(band.values[...], page: page)
         }
       }
     }
@@ -82,7 +84,7 @@ public struct StackPrediction {
         // Values of whole-number formats are finite, and the first pass may not have been needed.
         if reader.format.range == nil {
           var bounds = GreyBounds(format: reader.format)
-          try bounds.add(band.values, page: index)
+          try bounds.add(band.values[...], page: index)
         }
         return greyRange.unitValues(band.values)
       }

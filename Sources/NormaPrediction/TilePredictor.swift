@@ -105,7 +105,7 @@ public final class TilePredictor {
           + "the blend, or choose pooled statistics")
     }
     blend = options.blend ?? (isSeamless ? .none : .gaussian)
-    func aligned(_ extent: Int) -> Int { (extent + extentMultiple - 1) / extentMultiple * extentMultiple }
+    func aligned(_ extent: Int) -> Int { extent.roundedUp(toMultipleOf: extentMultiple) }
     // Of an overlap as much as leaves a core.
     let shared = min(
       aligned(Int((Double(options.tile) * options.overlap / 2).rounded(.up))),
@@ -135,8 +135,7 @@ public final class TilePredictor {
     defer { model.train(wasTraining) }
     let symmetries = options.usesSymmetries ? Symmetry.all : [.identity]
     let tiles = rows.spans.count * columns.spans.count
-    // One tile's own statistics are the page's.
-    let statistics = tiles == 1 ? nil : statistics
+    let statistics = takesInOnePiece(height: page.height, width: page.width) ? nil : statistics
     let passes = (statistics == .exact ? Double(normCount + 1) / 2 : statistics == .pooled ? 1 : 0) + 1
     var work = (done: 0.0, all: passes * Double(tiles * symmetries.count))
     func advance(_ amount: Double) throws {
@@ -191,14 +190,20 @@ public final class TilePredictor {
     }
   }
 
+  /// Whether a page of this size fits into one tile, whose own statistics are then the page's.
+  public func takesInOnePiece(height: Int, width: Int) -> Bool {
+    [height, width].allSatisfy { padded($0) <= options.tile }
+  }
+
+  private func padded(_ extent: Int) -> Int { extent.roundedUp(toMultipleOf: extentMultiple) }
+
   private func axis(_ extent: Int) throws -> TileAxis {
-    let padded = (extent + extentMultiple - 1) / extentMultiple * extentMultiple
-    guard padded <= options.tile || options.tile > 2 * halo else {
+    guard padded(extent) <= options.tile || options.tile > 2 * halo else {
       throw PredictionError(
         "tiles of \(options.tile) pixels are too small: \(halo) at every side only serve the pixels between; the smallest "
           + "that works is \(2 * halo + extentMultiple)")
     }
-    return TileAxis(extent: padded, tile: options.tile, halo: halo, blend: blend)
+    return TileAxis(extent: padded(extent), tile: options.tile, halo: halo, blend: blend)
   }
 
   /// Calls the body with the tiles of the page [1, C, h, w], row by row, until it returns false.
@@ -241,6 +246,10 @@ public final class TilePredictor {
     return try Tensor(values, shape: [1, page.channels, rows.count, columns.count])
       .to(device: options.device).contiguous(.channelsLast)
   }
+}
+
+extension Int {
+  fileprivate func roundedUp(toMultipleOf step: Int) -> Int { (self + step - 1) / step * step }
 }
 
 extension Symmetry {

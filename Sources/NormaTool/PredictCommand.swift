@@ -131,19 +131,22 @@ struct PredictCommand: ParsableCommand {
       """
       \(output): \(stack.pages) page\(stack.pages == 1 ? "" : "s") in \(fixed(seconds, 1)) s, \
       \(fixed(Double(stack.pixels) / 1e6 / seconds, 3)) megapixels/s
-      Norm \(network.normalization.name), statistics: \(description(of: predictor)); tiles of \(tile), \
-      \(predictor.halo) shared at every side, blend \(predictor.blend.rawValue)
+      Norm \(network.normalization.name), statistics: \(description(of: predictor, stack))
       Grey values \(stack.greyRange.low)…\(stack.greyRange.high) became 0…1
       """)
   }
 
-  private func description(of predictor: TilePredictor) -> String {
-    switch predictor.statistics {
-    case nil: "none of the image"
-    case .tile: "tile (every tile's own)"
-    case .pooled: "pooled (the page's, approximate)"
-    case .exact: "exact (the page's)"
-    }
+  private func description(of predictor: TilePredictor, _ stack: StackPrediction) -> String {
+    if stack.isInOnePiece { return "the page's, in one piece" }
+    let statistics =
+      switch predictor.statistics {
+      case nil: "none of the image"
+      case .tile: "tile (every tile's own)"
+      case .pooled: "pooled (the page's, approximate)"
+      case .exact: "exact (the page's)"
+      }
+    return
+      "\(statistics); tiles of \(tile) with \(predictor.halo) around their cores, blend \(predictor.blend.rawValue)"
   }
 
   private func labelValues(_ loaded: ModelOptions.Loaded, _ classes: Int) throws -> [Int] {
