@@ -54,8 +54,10 @@ public final class TilePredictor {
     }
   }
 
-  /// For networks whose norms take statistics of the image.
-  public static let defaultStatistics = TileStatistics.pooled
+  /// For networks whose norms take statistics of the image. Networks are trained on crops, which tiles are like, and not on
+  /// whole pages: on a mosaic of four held-out slices tiles of 512 with statistics of their own scored better than the page
+  /// in one piece, at the cost of one pass (U-Nets of width 8 under group and switchable normalization, crops of 192).
+  public static let defaultStatistics = TileStatistics.tile
 
   public let options: Options
   /// Where statistics come from; nil for a network that takes none of the image.

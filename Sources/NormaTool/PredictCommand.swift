@@ -15,8 +15,9 @@ struct PredictCommand: ParsableCommand {
       fits into one tile is predicted in one piece, as the training's validation does.
 
       Norms that take statistics of the image (instance, group, layer, switchable, rms, frn, evo) see a tile in the place of \
-      the page. --statistics says what they use: those of every tile (tile), the page's as a first pass finds them (pooled), or \
-      the page's as if it were predicted in one piece (exact: a pass for every such norm). Batch normalization has running \
+      the page. --statistics says what they use: those of every tile (tile), which are like those of the training's crops; the \
+      page's as a first pass finds them (pooled); or the page's as if it were predicted in one piece (exact: a pass for every \
+      such norm). Batch normalization has running \
       statistics and gives the same in tiles as in one piece; such networks, and exact statistics, take tiles larger than \
       twice what the network sees around a pixel.
       """)

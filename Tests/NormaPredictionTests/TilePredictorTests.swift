@@ -233,10 +233,15 @@ import Testing
 
   @Test func statisticsThatCannotBePooledSaySo() throws {
     let network = Sequential([try ElementwiseLayerNorm(normalizedShape: [16]), try GroupNorm(groups: 1, channels: 1)])
-    let error = #expect(throws: PredictionError.self) {
-      _ = try TilePredictor(model: network, extentMultiple: 1, receptiveRadius: 0)
+    var options = TilePredictor.Options()
+    for statistics in [TileStatistics.pooled, .exact] {
+      options.statistics = statistics
+      let error = #expect(throws: PredictionError.self) {
+        _ = try TilePredictor(model: network, extentMultiple: 1, receptiveRadius: 0, options: options)
+      }
+      #expect(error?.description.contains("--statistics tile") == true)
     }
-    #expect(error?.description.contains("--statistics tile") == true)
+    _ = try TilePredictor(model: network, extentMultiple: 1, receptiveRadius: 0)
   }
 }
 
