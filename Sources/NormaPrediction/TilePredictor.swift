@@ -14,7 +14,8 @@ public enum TileStatistics: String, Sendable, CaseIterable {
   /// Every tile has its own.
   case tile
   /// Moments from a first pass, in which tiles have their own, pooled over all tiles. Approximate: what enters a layer in the
-  /// first pass comes from layers with the statistics of tiles.
+  /// first pass comes from layers with the statistics of tiles. More such passes lead away before they lead nearer: under fixed
+  /// statistics the error of one layer's moments grows in the next ones.
   case pooled
   /// The page's, as if it had been predicted in one piece: a pass for every such layer, each with all layers before fixed.
   case exact
