@@ -136,40 +136,26 @@ public final class TilePredictor {
     let wasTraining = model.isTraining
     model.evaluate()
     defer { model.train(wasTraining) }
-    let symmetries = options.usesSymmetries ? Symmetry.all : [.identity]
-    let tiles = rows.spans.count * columns.spans.count
     let statistics = takesInOnePiece(height: page.height, width: page.width) ? nil : statistics
-    let passes = (statistics == .exact ? Double(normCount + 1) / 2 : statistics == .pooled ? 1 : 0) + 1
-    var work = (done: 0.0, all: passes * Double(tiles * symmetries.count))
-    func advance(_ amount: Double) throws {
-      work.done += amount
-      try progress(min(1, work.done / work.all))
+    let symmetries = options.usesSymmetries ? Symmetry.all : [.identity]
+    // A measuring pass of exact statistics ends with its layer, on average halfway.
+    let measuring = statistics == .exact ? Double(normCount + 1) / 2 : statistics == .pooled ? 1 : 0
+    let all = (measuring + 1) * Double(rows.spans.count * columns.spans.count * symmetries.count)
+    var done = 0.0
+    func advance(_ passes: Double) throws {
+      done += passes
+      try progress(min(1, done / all))
     }
     try withoutGradients {
-      let moments = symmetries.map { _ in ImageMoments() }
+      // Moved pages have moments of their own.
+      let moved = symmetries.map { (symmetry: $0, moments: ImageMoments()) }
       if statistics == .pooled || statistics == .exact {
-        let onlyNext = statistics == .exact
-        var isFound = true
-        repeat {
-          let share = onlyNext ? Double(moments[0].count + 1) / Double(normCount) : 1
-          try forEachTile(of: page, rows, columns) { row, column, image in
-            for (symmetry, moments) in zip(symmetries, moments) {
-              let region = symmetry.region(core: row, column)
-              isFound = try moments.measure(region, onlyNext: onlyNext) {
-                _ = try model(symmetry.applied(to: image))
-              }
-              if !isFound { return false }
-              try advance(share)
-            }
-            return true
-          }
-          for moments in moments { moments.fixMeasured() }
-        } while onlyNext && isFound
+        try measure(moved, page, rows, columns, layerByLayer: statistics == .exact, advance)
       }
       var joined: JoinedRows?
       try forEachTile(of: page, rows, columns) { row, column, image in
         var sum: Tensor?
-        for (symmetry, moments) in zip(symmetries, moments) {
+        for (symmetry, moments) in moved {
           let logits = try symmetry.reverted(moments.apply { try model(symmetry.applied(to: image)) })
             .sliced(0..<page.rows(of: row).count, dimension: 2).sliced(0..<page.columns(of: column).count, dimension: 3)
             .to(dtype: .float32)
@@ -191,6 +177,31 @@ public final class TilePredictor {
         return true
       }
     }
+    try progress(1)
+  }
+
+  /// Takes the moments of the page, for every symmetry.
+  /// - Parameter layerByLayer: whether every layer's are taken with those of all layers before it fixed, in passes that end there.
+  private func measure(
+    _ moved: [(symmetry: Symmetry, moments: ImageMoments)], _ page: Page, _ rows: TileAxis, _ columns: TileAxis,
+    layerByLayer: Bool, _ advance: (Double) throws -> Void
+  ) throws {
+    var isFound = true
+    repeat {
+      let share = layerByLayer ? Double(moved[0].moments.count + 1) / Double(normCount) : 1
+      try forEachTile(of: page, rows, columns) { row, column, image in
+        for (symmetry, moments) in moved {
+          isFound = try moments.measure(symmetry.region(core: row, column), onlyNext: layerByLayer) {
+            _ = try model(symmetry.applied(to: image))
+          }
+          // No layer is left.
+          if !isFound { return false }
+          try advance(share)
+        }
+        return true
+      }
+      for (_, moments) in moved { moments.fixMeasured() }
+    } while layerByLayer && isFound
   }
 
   /// Whether a page of this size fits into one tile, whose own statistics are then the page's.

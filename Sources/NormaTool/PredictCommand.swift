@@ -181,7 +181,8 @@ private final class PageProgress {
   func show(page: Int, share: Double) {
     let now = clock.now
     let elapsed = (now - start) / .seconds(1)
-    if share >= 1, finished == page {
+    if share >= 1 {
+      guard finished == page else { return }
       finished += 1
       line.finish("page \(page + 1)/\(pages)  \(fixed(elapsed, 1)) s")
       return

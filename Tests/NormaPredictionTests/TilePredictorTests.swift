@@ -55,14 +55,21 @@ import Testing
       receptiveRadius: radius ?? network.options.receptiveRadius, options: options)
     var planes: [[Float]] = []
     var next = 0
-    try predictor.predict(page) { rows, values in
+    var done = 0.0
+    try predictor.predict(
+      page,
+      progress: {
+        #expect($0 >= done && $0 <= 1)
+        done = $0
+      }
+    ) { rows, values in
       #expect(rows.lowerBound == next)
       next = rows.upperBound
       let perClass = rows.count * page.width
       if planes.isEmpty { planes = (0..<values.count / perClass).map { _ in [] } }
       for k in planes.indices { planes[k] += values[k * perClass..<(k + 1) * perClass] }
     }
-    #expect(next == page.height)
+    #expect(next == page.height && done == 1)
     return planes.flatMap { $0 }
   }
 
