@@ -25,7 +25,7 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
-    .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
   ],
   targets: [
@@ -59,6 +59,7 @@ let package = Package(
     .systemLibrary(
       name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
     .target(name: "NormaFormats", dependencies: ["CTIFF", "CPNG"]),
+    .target(name: "NormaConfiguration", dependencies: ["NormaFormats", .product(name: "Yams", package: "Yams")]),
     .target(name: "NormaData", dependencies: ["NormaFormats"]),
     .target(name: "NormaMetrics"),
     .target(name: "NormaStatistics"),
@@ -75,10 +76,9 @@ let package = Package(
     .executableTarget(
       name: "NormaTool",
       dependencies: [
-        "NormaExperiment", "NormaPrediction", "NormaReport", "NormaMetrics",
+        "NormaExperiment", "NormaPrediction", "NormaReport", "NormaMetrics", "NormaConfiguration",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
-        .product(name: "Yams", package: "Yams"),
       ]),
 
     .target(name: "TestSupport", path: "Tests/TestSupport"),
@@ -87,8 +87,11 @@ let package = Package(
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
     .testTarget(name: "NormaExchangeTests", dependencies: ["NormaExchange", "NormaModels", "TestSupport"]),
     .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
+    .testTarget(name: "NormaConfigurationTests", dependencies: ["NormaConfiguration", "TestSupport"]),
     .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
-    .testTarget(name: "NormaToolTests", dependencies: ["NormaTool", "NormaReport", "NormaFormats", "TestSupport"]),
+    .testTarget(
+      name: "NormaToolTests",
+      dependencies: ["NormaTool", "NormaReport", "NormaFormats", "NormaExchange", "NormaModels", "TestSupport"]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
     .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
     .testTarget(

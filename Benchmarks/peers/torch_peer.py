@@ -13,94 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import peer
+from torch_unet import NORMS, Block, UNet
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LAYOUTS = {"channels-first": torch.contiguous_format, "channels-last": torch.channels_last}
-
-
-class SwitchableNorm(nn.Module):
-    """From the formulas of Luo et al. 2019, in the way users write it: whole-tensor operations, in the input's type."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1, channels, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
-        self.mean_weight = nn.Parameter(torch.ones(3))
-        self.var_weight = nn.Parameter(torch.ones(3))
-        self.register_buffer("running_mean", torch.zeros(1, channels, 1, 1))
-        self.register_buffer("running_var", torch.ones(1, channels, 1, 1))
-
-    def forward(self, x):
-        var_in, mean_in = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
-        var_in, mean_in = var_in.float(), mean_in.float()
-        mean_ln = mean_in.mean(1, keepdim=True)
-        var_ln = (var_in + mean_in**2).mean(1, keepdim=True) - mean_ln**2
-        mean_bn = mean_in.mean(0, keepdim=True)
-        var_bn = (var_in + mean_in**2).mean(0, keepdim=True) - mean_bn**2
-        if self.training:
-            with torch.no_grad():
-                self.running_mean.lerp_(mean_bn, peer.MOMENTUM)
-                self.running_var.lerp_(var_bn, peer.MOMENTUM)
-        else:
-            mean_bn, var_bn = self.running_mean, self.running_var
-        w, v = self.mean_weight.softmax(0), self.var_weight.softmax(0)
-        mean = w[0] * mean_in + w[1] * mean_ln + w[2] * mean_bn
-        var = v[0] * var_in + v[1] * var_ln + v[2] * var_bn
-        deviation = (var + peer.EPSILON).sqrt()
-        # Without the casts bfloat16 data would become float32.
-        return (x - mean.to(x.dtype)) / deviation.to(x.dtype) * self.weight.to(x.dtype) + self.bias.to(x.dtype)
-
-
-NORMS = {
-    "none": lambda c: nn.Identity(),
-    "batch": nn.BatchNorm2d,
-    "group": lambda c: nn.GroupNorm(peer.groups_of(c), c),
-    "layer": lambda c: nn.GroupNorm(1, c),
-    "instance": lambda c: nn.InstanceNorm2d(c, affine=True),
-    "switchable": SwitchableNorm,
-}
-
-
-class Block(nn.Module):
-    """Convolution, norm, ReLU; a 2×2 convolution has its zeros after the end."""
-
-    def __init__(self, norm, inputs, outputs, kernel=3):
-        super().__init__()
-        self.pad = nn.ZeroPad2d((0, 1, 0, 1)) if kernel == 2 else nn.Identity()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=1 if kernel == 3 else 0)
-        self.norm = norm(outputs)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x):
-        return self.relu(self.norm(self.conv(self.pad(x))))
-
-    def fold(self):
-        self.conv = nn.utils.fusion.fuse_conv_bn_eval(self.conv, self.norm)
-        self.norm = nn.Identity()
-
-
-class UNet(nn.Module):
-    """Norma's UNet with a plain head and without dropout."""
-
-    def __init__(self, norm, width):
-        super().__init__()
-        widths = [width << level for level in range(5)]
-        pair = lambda i, o: nn.Sequential(Block(norm, i, o), Block(norm, o, o))
-        self.encoder = nn.ModuleList(pair(i, o) for i, o in zip([1] + widths[:3], widths[:4]))
-        self.bottom = pair(widths[3], widths[4])
-        self.ups = nn.ModuleList(Block(norm, widths[k + 1], widths[k], 2) for k in (3, 2, 1, 0))
-        self.decoder = nn.ModuleList(pair(2 * widths[k], widths[k]) for k in (3, 2, 1, 0))
-        self.head = nn.Conv2d(width, 1, 1)
-
-    def forward(self, x):
-        skips = []
-        for level in self.encoder:
-            skips.append(level(x))
-            x = F.max_pool2d(skips[-1], 2)
-        x = self.bottom(x)
-        for up, level in zip(self.ups, self.decoder):
-            x = level(torch.cat([skips.pop(), up(F.interpolate(x, scale_factor=2))], 1))
-        return self.head(x)
 
 
 class Torch:

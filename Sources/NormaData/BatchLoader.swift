@@ -63,7 +63,7 @@ public final class BatchLoader {
     }
   }
 
-  /// The number of batches that the pass has altogether.
+  /// The number of batches that the pass has altogether, with those that were skipped.
   public let batchCount: Int
 
   let prefetcher: Prefetcher<Batch>
@@ -75,18 +75,21 @@ public final class BatchLoader {
 
   /// Starts preparing the random samples of one epoch.
   ///
+  /// - Parameter skipped: how many of the epoch's first batches to leave out; the others are as they would be with them.
   /// - Throws: `DataError` if the configuration does not fit the dataset.
-  public init(dataset: SegmentationDataset, configuration: Configuration, epoch: Int) throws {
+  public init(dataset: SegmentationDataset, configuration: Configuration, epoch: Int, skipping skipped: Int = 0) throws
+  {
     try configuration.validate(for: dataset)
     let plan = EpochPlan(dataset: dataset, configuration: configuration, epoch: epoch)
     let renderer = SampleRenderer(
       dataset: dataset, side: configuration.crop, weighting: configuration.borderWeighting)
     let batches = BatchRanges(samples: configuration.samplesPerEpoch, batchSize: configuration.batchSize)
     batchCount = batches.count
+    let start = min(max(0, skipped), batches.count)
     prefetcher = Prefetcher(
-      count: batches.count, depth: configuration.depth, workers: configuration.workers
+      count: batches.count - start, depth: configuration.depth, workers: configuration.workers
     ) { index, isCancelled in
-      renderer.batch(batches[index].map(plan.sample), isCancelled: isCancelled)
+      renderer.batch(batches[start + index].map(plan.sample), isCancelled: isCancelled)
     }
   }
 

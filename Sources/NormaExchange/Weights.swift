@@ -82,7 +82,7 @@ extension Module {
 }
 
 extension Tensor {
-  fileprivate func storedBytes() throws -> [UInt8] {
+  func storedBytes() throws -> [UInt8] {
     let plain = try detached().to(device: .cpu).contiguous()
     let size = plain.count * plain.dtype.size
     guard size > 0 else { return [] }

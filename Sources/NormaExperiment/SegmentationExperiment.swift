@@ -1,4 +1,5 @@
 import NormaData
+import NormaFormats
 import NormaMetrics
 import NormaModels
 import NormaNormalization
@@ -24,6 +25,30 @@ public struct SegmentationExperiment {
   public let network: (Normalization) -> UNet.Options
   /// Whether to look into the networks after every epoch: ``RunRecord/diagnoses``.
   public var diagnoses = false
+  /// Where to keep checkpoints; nil keeps none.
+  public var checkpoints: Checkpoints?
+
+  /// How trainings can go on after an end in between.
+  public struct Checkpoints {
+    /// The file of a cell, given its ``RunRecord/fileStem``. A training whose file is there goes on from it.
+    public var path: (_ fileStem: String) -> String
+    /// The time after which one is written inside an epoch; after every epoch one is written too.
+    public var interval: Duration
+    /// Asked after every step: true writes one and ends the training by `TrainingInterrupted`.
+    public var isInterrupted: () -> Bool
+    /// Told of every one that was written, with the seconds that it took.
+    public var onWrite: (_ path: String, _ seconds: Double) -> Void
+
+    public init(
+      every interval: Duration = .seconds(600), isInterrupted: @escaping () -> Bool = { false },
+      onWrite: @escaping (String, Double) -> Void = { _, _ in }, path: @escaping (_ fileStem: String) -> String
+    ) {
+      self.path = path
+      self.interval = interval
+      self.isInterrupted = isInterrupted
+      self.onWrite = onWrite
+    }
+  }
 
   /// Only keeps what is given; ``validate(_:)`` checks it against a grid.
   /// - Parameter test: nil scores on the validation slices.
@@ -72,24 +97,28 @@ public struct SegmentationExperiment {
   ///   - fileStem: see ``RunRecord/fileStem``.
   ///   - peakProcessBytes: the peak of the process's memory in this training; nil where it cannot be told.
   ///   - onStep: called after every step.
-  ///   - onUpdate: called with the record at the start and after every epoch.
-  /// - Throws: what the callbacks throw.
+  ///   - onUpdate: called with the record at the start and after every epoch; the start may be where a checkpoint goes on.
+  ///   - onTrained: called with the network of the last epoch, before that of the chosen one takes its place.
+  /// - Throws: what the callbacks throw, `TrainingInterrupted`, and what is wrong with a checkpoint that is there.
   public func train(
-    _ cell: Grid.Cell, fileStem: String, peakProcessBytes: () -> Int?,
-    onStep: (TrainingProgress) throws -> Void, onUpdate: (RunRecord) throws -> Void
+    _ cell: Grid.Cell, fileStem: String, peakProcessBytes: @escaping () -> Int?,
+    onStep: (TrainingProgress) throws -> Void, onUpdate: (RunRecord) throws -> Void,
+    onTrained: (UNet) throws -> Void = { _ in }
   ) throws -> Outcome {
     let options = options(cell.record)
     let seed = cell.record.seed
     let generator = try Generator(seed: seed)
-    let model = try UNet(
-      network(cell.normalization), generator: generator,
-      dropoutGenerator: options.device == .cpu ? generator : try Generator(seed: seed, device: options.device))
+    let dropoutGenerator = options.device == .cpu ? generator : try Generator(seed: seed, device: options.device)
+    let model = try UNet(network(cell.normalization), generator: generator, dropoutGenerator: dropoutGenerator)
     let trainer = try SegmentationTrainer(
       model: model, extentMultiple: model.options.extentMultiple, training: training, validation: validation,
-      options: options)
+      options: options, generators: [dropoutGenerator])
     let probe = diagnoses ? try trainer.probe() : nil
     var record = RunRecord(
       cell.record, fileStem: fileStem, totalParameters: model.totalCount, trainableParameters: model.trainableCount)
+    if let path = checkpoints?.path(fileStem), Folder.exists(path) {
+      record = try goOn(trainer, from: SafetensorsReader(path), record)
+    }
     func measure() {
       record.history = trainer.history
       record.stepMilliseconds = trainer.stepMilliseconds
@@ -99,20 +128,33 @@ public struct SegmentationExperiment {
     }
     try onUpdate(record)
     var outcome = Outcome(record: record)
-    do {
-      try trainer.run(onStep: onStep) { epoch in
+    let plan = checkpoints.map { checkpoints in
+      CheckpointPlan(every: checkpoints.interval, isInterrupted: checkpoints.isInterrupted) {
         measure()
-        record.mixes.append(try Self.mixes(model))
-        if let probe {
-          record.diagnoses.append(try probe.measure(epoch: epoch.epoch, learningRate: epoch.learningRate))
-          // What the training alone takes is wanted.
-          TensorMemory.resetPeak()
-        }
-        try onUpdate(record)
+        let path = checkpoints.path(fileStem)
+        let clock = ContinuousClock()
+        let elapsed = try clock.measure { try trainer.writeCheckpoint(to: path, notes: Self.notes(record)) }
+        checkpoints.onWrite(path, elapsed / .seconds(1))
       }
+    }
+    do {
+      try trainer.run(
+        onStep: onStep,
+        onEpoch: { epoch in
+          measure()
+          record.mixes.append(try Self.mixes(model))
+          if let probe {
+            record.diagnoses.append(try probe.measure(epoch: epoch.epoch, learningRate: epoch.learningRate))
+            // What the training alone takes is wanted.
+            TensorMemory.resetPeak()
+          }
+          try onUpdate(record)
+        }, checkpoints: plan)
       if let final = trainer.finalEvaluation, final.confusion.constantAccuracy < 1 {
         record.collapsedToClass = final.confusion.constantPrediction
       }
+      if trainer.hasStoppedEarly { record.stoppedEarly = true }
+      try onTrained(model)
       try trainer.restoreBest()
       let evaluation = try score(trainer, &record)
       outcome.best = (model, evaluation)
@@ -127,6 +169,33 @@ public struct SegmentationExperiment {
     record.isFinished = true
     outcome.record = record
     return outcome
+  }
+
+  /// The record as a checkpoint keeps it; what the trainer knows too is left out.
+  private static func notes(_ record: RunRecord) throws -> [String: String] {
+    var record = record
+    (record.history, record.stepMilliseconds, record.dataWaitMilliseconds) = ([], [], [])
+    return ["run": try jsonText(of: record, isPretty: false)]
+  }
+
+  /// Has the trainer go on from a checkpoint.
+  /// - Returns: the record as it was then.
+  private func goOn(
+    _ trainer: SegmentationTrainer, from file: SafetensorsReader, _ fresh: RunRecord
+  ) throws -> RunRecord {
+    try trainer.restore(from: file)
+    guard let text = file.metadata["run"], var record = try? NormaRecords.record(RunRecord.self, fromJSON: text),
+      record.cell == fresh.cell, record.mixes.count == trainer.history.count
+    else {
+      throw TrainingError(
+        "'\(file.path)' is no checkpoint of \(fresh.cell.norm) with batch size \(fresh.cell.batchSize), learning rate "
+          + "\(fresh.cell.learningRate) and seed \(fresh.cell.seed); remove it to train from the start")
+    }
+    record.fileStem = fresh.fileStem
+    record.history = trainer.history
+    record.stepMilliseconds = trainer.stepMilliseconds
+    record.dataWaitMilliseconds = trainer.dataWaitMilliseconds
+    return record
   }
 
   /// - Returns: what the chosen network makes of the scored slices.

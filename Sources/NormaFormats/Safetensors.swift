@@ -39,6 +39,15 @@ public enum Safetensors {
       self.shape = shape
       self.bytes = bytes
     }
+
+    /// Of all elements.
+    public var byteCount: Int { shape.reduce(1, *) * type.size }
+
+    func checkedBytes() throws -> [UInt8] {
+      let bytes = try bytes()
+      precondition(bytes.count == byteCount, "the bytes of '\(name)' fit its shape")
+      return bytes
+    }
   }
 
   /// Writes the tensors in the given order, atomically; one of them is in memory at a time.
@@ -53,7 +62,7 @@ public enum Safetensors {
     }
     var offset = 0
     for entry in entries {
-      let end = offset + entry.shape.reduce(1, *) * entry.type.size
+      let end = offset + entry.byteCount
       let shape = entry.shape.map(String.init).joined(separator: ",")
       fields.append(
         "\(quoted(entry.name)):{\"dtype\":\(quoted(entry.type.rawValue)),\"shape\":[\(shape)],\"data_offsets\":[\(offset),\(end)]}"
@@ -66,12 +75,7 @@ public enum Safetensors {
     let file = try OutputFile(path)
     try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try file.write($0) }
     try header.withUnsafeBytes { try file.write($0) }
-    for entry in entries {
-      let bytes = try entry.bytes()
-      precondition(
-        bytes.count == entry.shape.reduce(1, *) * entry.type.size, "the bytes of '\(entry.name)' fit its shape")
-      try bytes.withUnsafeBytes { try file.write($0) }
-    }
+    for entry in entries { try entry.checkedBytes().withUnsafeBytes { try file.write($0) } }
     try file.commit()
   }
 

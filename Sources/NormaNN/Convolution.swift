@@ -86,7 +86,8 @@ public final class Convolution: Module, Layer {
   /// convolution has stride 1, no dilation and padding `same`.
   /// - Parameter addsBias: false leaves the bias out, for a caller that adds it.
   public func forward(_ input: Tensor, upsampledBy factor: Int, addsBias: Bool = true) throws -> Tensor {
-    guard factor > 1, input.rank == weight.value.rank, padding == .same, (stride + dilation).allSatisfy({ $0 == 1 })
+    guard factor > 1, input.rank == weight.value.rank, padding == .same, (stride + dilation).allSatisfy({ $0 == 1 }),
+      !OperatorTrace.isRecording
     else {
       return try convolve(factor > 1 ? input.upsampledNearest(factor: factor) : input, addsBias: addsBias)
     }

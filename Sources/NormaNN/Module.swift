@@ -182,6 +182,22 @@ public struct StateError: Error, CustomStringConvertible, Sendable {
     if !misshaped.isEmpty { parts.append("wrong shape: \(misshaped.joined(separator: "; "))") }
     return "the state does not fit the network; " + parts.joined(separator: "; ")
   }
+
+  /// What the given entries differ in from the expected ones; nil where they are the same, shape by shape.
+  public init?(_ given: [String: [Int]], against expected: [(key: String, shape: [Int])]) {
+    let keys = Set(expected.map(\.key))
+    missing = expected.map(\.key).filter { given[$0] == nil }
+    unexpected = given.keys.filter { !keys.contains($0) }.sorted()
+    misshaped = expected.compactMap { key, shape in
+      given[key].flatMap { $0 == shape ? nil : "\(key): expected \(shape), got \($0)" }
+    }
+    if missing.isEmpty, unexpected.isEmpty, misshaped.isEmpty { return nil }
+  }
+
+  /// Throws unless the given entries are the expected ones, shape by shape.
+  public static func check(_ given: [String: [Int]], against expected: [(key: String, shape: [Int])]) throws {
+    if let mismatch = StateError(given, against: expected) { throw mismatch }
+  }
 }
 
 extension Module {
@@ -207,23 +223,29 @@ extension Module {
   /// Copies the given tensors into the parameters and buffers.
   /// - Throws: ``StateError`` naming all missing, unexpected and misshaped entries; then nothing was copied.
   public final func load(stateDictionary: [String: Tensor]) throws {
+    let (fitting, mismatch) = try fitted(stateDictionary)
+    if let mismatch { throw mismatch }
+    for entry in state { if let given = fitting[entry.key] { try entry.value.copy(from: given) } }
+  }
+
+  /// All that keeps the given tensors from being loaded, or nil.
+  public final func mismatch(stateDictionary: [String: Tensor]) throws -> StateError? {
+    try fitted(stateDictionary).mismatch
+  }
+
+  /// The given tensors as they would be copied.
+  private func fitted(_ stateDictionary: [String: Tensor]) throws -> (tensors: [String: Tensor], mismatch: StateError?)
+  {
     let own = state
-    let keys = Set(own.map(\.key))
-    let missing = own.filter { stateDictionary[$0.key] == nil && !$0.owner.optionalKeys.contains($0.member) }.map(\.key)
-    let unexpected = stateDictionary.keys.filter { !keys.contains($0) }.sorted()
-    var fitting: [String: Tensor] = [:]
-    var misshaped: [String] = []
+    var fitting = stateDictionary
     for (key, value, owner, member) in own {
-      guard let given = stateDictionary[key] else { continue }
-      fitting[key] = try owner.loadable(given, for: member, shape: value.shape)
-      if let fitted = fitting[key], fitted.shape != value.shape {
-        misshaped.append("\(key): expected \(value.shape), got \(given.shape)")
+      if let given = stateDictionary[key] {
+        fitting[key] = try owner.loadable(given, for: member, shape: value.shape)
       }
     }
-    guard missing.isEmpty, unexpected.isEmpty, misshaped.isEmpty else {
-      throw StateError(missing: missing, unexpected: unexpected, misshaped: misshaped)
-    }
-    for entry in own { if let given = fitting[entry.key] { try entry.value.copy(from: given) } }
+    let needed = own.filter { stateDictionary[$0.key] != nil || !$0.owner.optionalKeys.contains($0.member) }
+    let mismatch = StateError(fitting.mapValues(\.shape), against: needed.map { ($0.key, $0.value.shape) })
+    return (fitting, mismatch)
   }
 
   /// Converts all floating-point parameters and buffers.

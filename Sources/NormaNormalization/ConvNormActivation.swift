@@ -28,8 +28,8 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
   /// [N, C in, spatial…] → [N, C out, spatial…]. Uses the folded convolution of `foldNormalization()` where that holds.
   /// - Throws: what the convolution and the norm throw for an input that they cannot take.
   public func forward(_ input: Tensor) throws -> Tensor {
-    // Observers see the layers as they are declared: a convolution with its bias, then the norm.
-    let takesShortcuts = !LayerObserver.isObserving
+    // Observers and records see the layers as they are declared: a convolution with its bias, then the norm.
+    let takesShortcuts = !LayerObserver.isObserving && !OperatorTrace.isRecording
     if let folded, takesShortcuts, !isTraining, !gradientsAreRecorded, folded.isCurrent { return try folded(input) }
     if let norm = norm as? NormalizationLayer, takesShortcuts {
       let convolved = try conv.forward(input, upsampledBy: upsampling, addsBias: false)

@@ -26,6 +26,8 @@ struct MomentNormalization {
   var varianceFactor = 1.0
   var renormalization: Renormalization?
   var activation = FusedActivation.none
+  /// Where the numbers of a fixed branch come from.
+  var kept: RunningStatistics?
 
   /// Takes the place of the kernels that fit the tensor; for comparing implementations.
   @TaskLocal static var kernelsOverride: (any MomentKernels)?
@@ -37,6 +39,10 @@ struct MomentNormalization {
 
   /// - Returns: the normalized tensor and the mix, which knows every branch's statistics.
   func callAsFunction(_ x: Tensor) throws -> (output: Tensor, mix: MomentMix) {
+    try OperatorTrace.isRecording ? recorded(x) : computed(x)
+  }
+
+  func computed(_ x: Tensor) throws -> (output: Tensor, mix: MomentMix) {
     let kernels = try Self.kernels(for: x)
     let optionals = optionals
     let mix = try solver(

@@ -99,7 +99,7 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
     var normalization = MomentNormalization(
       branches: used, mixture: try mixture, weight: weight, bias: bias, inputBias: inputBias, epsilon: epsilon,
       varianceFactor: varianceFactor(positions: moments?.positions ?? shape.positions),
-      renormalization: try renormalization(), activation: fused ?? .none)
+      renormalization: try renormalization(), activation: fused ?? .none, kept: keptStatistics)
     if let moments { normalization = try normalization.fixed(by: moments, for: input) }
     let (output, mix) = try normalization(input)
     if isTraining, let running, let measured {

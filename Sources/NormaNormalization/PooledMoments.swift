@@ -8,6 +8,14 @@ extension Tensor {
   /// For layers that do more with statistics than ``MomentNormalization`` does. One pass over the data forward, one
   /// backward, for all partitions together.
   package func pooledMoments(_ partitions: [Partition]) throws -> [(mean: Tensor, variance: Tensor)] {
+    let tables = try OperatorTrace.asOneCall(
+      TracedMoments.name, [.tensor(self)], detail: TracedMoments(partitions: partitions)
+    ) { try momentTables(partitions) }
+    return partitions.indices.map { (mean: tables[2 * $0], variance: tables[2 * $0 + 1]) }
+  }
+
+  /// Mean and variance of every partition in turn.
+  private func momentTables(_ partitions: [Partition]) throws -> [Tensor] {
     let kernels = try MomentNormalization.kernels(for: self)
     let branches = partitions.map { Branch.pooled($0) }
     let given = try ImageMoments.current?.moments(entering: self)
@@ -25,14 +33,11 @@ extension Tensor {
         }
       }
     }
-    func pairs(_ tables: [Tensor]) -> [(mean: Tensor, variance: Tensor)] {
-      branches.indices.map { (mean: tables[2 * $0], variance: tables[2 * $0 + 1]) }
-    }
     if let given {
       mix.take(given)
-      return pairs(try results())
+      return try results()
     }
-    let tables = try CustomFunction.apply("pooled moments", inputs: [self], isTwiceDifferentiable: false) {
+    return try CustomFunction.apply("pooled moments", inputs: [self], isTwiceDifferentiable: false) {
       try kernels.moments(of: self, into: mix)
       mix.solve(shape.whole)
       return (
@@ -45,7 +50,6 @@ extension Tensor {
         }
       )
     }
-    return pairs(tables)
   }
 
   /// [C] as something that multiplies [N, C, spatial…], in the latter's type.

@@ -79,6 +79,8 @@ public struct RunRecord: Codable, Sendable, Equatable {
   public var peakProcessBytes: Int?
   /// Why training ended early, or nil.
   public var failure: String?
+  /// True where training ended before its last epoch because the validation loss no longer became lower; else nil.
+  public var stoppedEarly: Bool?
   /// The class that the final network predicts for every validation pixel, or nil when it has not collapsed.
   public var collapsedToClass: Int?
   /// The learned mixes of switchable normalization after every epoch; empty lists for others.

@@ -78,6 +78,11 @@ public enum ComparisonTable {
     for run in record.runs {
       let name = isGrid ? run.fileStem : run.norm
       if let failure = run.failure { lines.append("\(name) stopped early: \(failure)") }
+      let epochs = "\(run.history.count) of \(record.configuration["epochs"] ?? "all") epochs"
+      if run.stoppedEarly == true {
+        lines.append("\(name) ended after \(epochs), as the validation loss no longer became lower (--early-stopping).")
+      }
+      if !run.isFinished { lines.append("\(name) is unfinished: \(epochs).") }
       if let constant = run.collapsedToClass {
         lines.append("\(name) has collapsed: it predicts class \(constant) for every validation pixel.")
       }

@@ -140,8 +140,8 @@ extension ComparisonRecord {
       .map { ($0, configuration[$0], other.configuration[$0]) }
   }
 
-  /// The command that runs this comparison, for a POSIX shell: its name, then every option with its value.
-  var commandParts: [String] {
+  /// Every option of the run by its name on the command line of `norma compare`, the data and norms first.
+  public var options: [(name: String, value: String)] {
     var options = configuration
     options["score"] = score.rawValue
     // Says that there are none.
@@ -153,12 +153,16 @@ extension ComparisonRecord {
     if options["images"] != nil { options = options.filter { !$0.key.hasPrefix("synthetic-") } }
     let first = ["images", "labels", "norms", "seeds"]
     let names = first.filter { options[$0] != nil } + options.keys.filter { !first.contains($0) }.sorted()
-    let words = names.compactMap { name -> String? in
-      guard let value = options[name] else { return nil }
-      if value == "true" || value == "false" { return value == "true" ? "--\(name)" : nil }
-      return "--\(name) \(quoted(value))"
-    }
-    return ["norma compare"] + words
+    return names.compactMap { name in options[name].map { (name, $0) } }
+  }
+
+  /// The command that runs this comparison, for a POSIX shell: its name, then every option with its value.
+  var commandParts: [String] {
+    ["norma compare"]
+      + options.compactMap { name, value in
+        if value == "true" || value == "false" { return value == "true" ? "--\(name)" : nil }
+        return "--\(name) \(quoted(value))"
+      }
   }
 }
 

@@ -5,18 +5,6 @@
 #endif
 import NormaRecords
 
-/// A record as people and programs read it. Numbers that JSON cannot hold are written as the strings "nan", "inf" and "-inf".
-/// - Parameter isPretty: false for one line.
-public func jsonText(of record: some Encodable, isPretty: Bool = true) throws -> String {
-  let encoder = JSONEncoder()
-  // Sorted: the same record gives the same text.
-  encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-  if isPretty { encoder.outputFormatting.insert(.prettyPrinted) }
-  encoder.nonConformingFloatEncodingStrategy = .convertToString(
-    positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-  return String(decoding: try encoder.encode(record), as: UTF8.self)
-}
-
 /// results.json.
 public enum ResultsFile {
   public static func text(_ record: ComparisonRecord) throws -> String {
@@ -45,10 +33,7 @@ public enum ResultsFile {
   }
 
   public static func record(fromText text: String) throws -> ComparisonRecord {
-    let decoder = JSONDecoder()
-    decoder.nonConformingFloatDecodingStrategy = .convertFromString(
-      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-    return try decoder.decode(ComparisonRecord.self, from: Data(text.utf8))
+    try NormaRecords.record(ComparisonRecord.self, fromJSON: text)
   }
 }
 

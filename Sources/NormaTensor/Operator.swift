@@ -86,7 +86,9 @@ public struct Operator: @unchecked Sendable {
         $0.withMemoryRebound(to: CTValue.self, capacity: 2) { ct_call(entry, $0, 2, &results) }
       }
       guard count == 1, let results, results[0].tag == CTTagTensor else { throw TensorError.last(name) }
-      return Tensor(owning: CTTensor(bitPattern: UInt(results[0].bits))!)
+      let result = Tensor(owning: CTTensor(bitPattern: UInt(results[0].bits))!)
+      OperatorTrace.add(name, [.tensor(a), .tensor(b)]) { [result] }
+      return result
     }
   }
 
@@ -127,7 +129,13 @@ public struct Operator: @unchecked Sendable {
           var results: UnsafePointer<CTValue>?
           let count = ct_call(entry, values.baseAddress, Int32(arguments.count), &results)
           guard count >= 0 else { throw TensorError.last(name) }
-          return try read(UnsafeBufferPointer(start: results, count: Int(count)))
+          let found = UnsafeBufferPointer(start: results, count: Int(count))
+          OperatorTrace.add(name, arguments) {
+            found.map {
+              $0.tag == CTTagTensor ? Tensor(owning: ct_tensor_retain(CTTensor(bitPattern: UInt($0.bits))!)) : nil
+            }
+          }
+          return try read(found)
         }
       }
     }

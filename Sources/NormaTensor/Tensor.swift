@@ -22,7 +22,8 @@ public struct Tensor: @unchecked Sendable {
 
 /// Which tensor with which elements; see ``Tensor/state``. Valid while the tensor lives.
 public struct TensorState: Hashable, Sendable {
-  let identity: UInt
+  /// The same for all references to one tensor.
+  package let identity: UInt
   let version: Int
 }
 
@@ -147,6 +148,7 @@ extension Tensor {
         throw TensorError(
           operation: "withDataPointer", message: "the tensor of shape \(shape) has no elements in memory")
       }
+      OperatorTrace.add(OperatorTrace.read, [.tensor(self)]) { [] }
       return try body(pointer)
     }
   }

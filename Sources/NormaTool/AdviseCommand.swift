@@ -6,6 +6,7 @@
 
 import ArgumentParser
 import NormaNormalization
+import NormaRecords
 import NormaReport
 
 struct AdviseCommand: ParsableCommand {

@@ -47,6 +47,7 @@ struct ClaimsCommand: ParsableCommand {
   var threads = 1
 
   @OptionGroup(title: "Output") var output: OutputOptions
+  @OptionGroup(title: "Messages") var logOptions: LogOptions
 
   static func parse(_ text: String) throws -> [Claim] {
     let names = try commaSeparated(text)
@@ -67,10 +68,10 @@ struct ClaimsCommand: ParsableCommand {
     }
     if let seeds, !(2...1000).contains(seeds) { throw ValidationError("--seeds must be in 2…1000, got \(seeds).") }
     guard (1...4096).contains(threads) else { throw ValidationError("--threads must be in 1…4096, got \(threads).") }
-    if output.resume { throw ValidationError("--resume is for norma compare and norma train.") }
   }
 
   func run() throws {
+    logOptions.start()
     try Runtime.check()
     _ = try InstructionSet.current.get()
     TensorMemory.install(.keepingFreedBlocks)

@@ -9,7 +9,8 @@ struct CompareCommand: ParsableCommand {
     discussion: """
       Without --images and --labels it uses a built-in synthetic stack that resembles electron microscopy.
       The output folder holds report.html, charts, results.json, history-NORM.csv, weights-NORM.safetensors, predictions-NORM.tif and \
-      overlays/NORM-slice-N.png.
+      overlays/NORM-slice-N.png. Ctrl-C ends the run after the current step, with the table of what there is; --resume goes on \
+      with it as if it had not been interrupted.
       """)
 
   @Option(
@@ -22,6 +23,8 @@ struct CompareCommand: ParsableCommand {
   @OptionGroup(title: "Network") var network: NetworkOptions
   @OptionGroup(title: "Training") var training: TrainingCommandOptions
   @OptionGroup(title: "Output") var output: OutputOptions
+  @OptionGroup(title: "Configuration and going on") var resume: ResumeOptions
+  @OptionGroup(title: "Messages") var logOptions: LogOptions
 
   static func parseNorms(_ text: String) throws -> [Normalization] {
     let norms = try commaSeparated(text).map(Normalization.init(parsing:))
@@ -44,10 +47,11 @@ struct CompareCommand: ParsableCommand {
   }
 
   func run() throws {
+    logOptions.start()
     try Experiment(
       command: "compare", norms: norms, seeds: grid.seeds, batchSizes: grid.batchSizes?.values,
       learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
-      output: output
+      output: output, resume: resume
     ).run()
   }
 }

@@ -28,10 +28,18 @@ struct Experiment {
   let network: NetworkOptions
   let training: TrainingCommandOptions
   let output: OutputOptions
+  let resume: ResumeOptions
 
   func run() throws {
+    if resume.resume != nil, output.overwrite {
+      throw ValidationError("--resume keeps what --overwrite would replace: give one of them.")
+    }
+    if let resumed = resume.resume, let given = output.output, given != resumed {
+      throw ValidationError("--resume '\(resumed)' writes into that folder: leave out --output.")
+    }
+    let earlier = try resume.resume.map { try ResultsFile.read("\($0)/results.json") }
     try Runtime.check()
-    _ = try InstructionSet.current.get()
+    let instructions = try InstructionSet.current.get()
     // Before the first tensor, so that all are counted.
     TensorMemory.install(training.allocator.choice)
     let started = Date()
@@ -39,7 +47,7 @@ struct Experiment {
     if let threads = training.threads { Runtime.threads = threads }
     let loaded = try data.load(
       crop: training.crop, isRepeated: seeds > 1,
-      earlierTestSlices: OutputFolder.earlier(output)?.data.testSlices)
+      earlierTestSlices: earlier?.data.testSlices)
     let options = try training.options(training: loaded.training)
     var experiment = SegmentationExperiment(
       training: loaded.training, validation: loaded.validation, test: loaded.test, options: options
@@ -59,7 +67,7 @@ struct Experiment {
           + "accuracy or loss")
     }
 
-    let folder = try OutputFolder(output, command: command, started: started)
+    let folder = try OutputFolder(output, command: command, started: started, resuming: resume.resume, earlier)
     var record = ComparisonRecord(
       started: started.formatted(.iso8601), environment: environment(device),
       configuration: configuration(options, grid, testSlices: loaded.test?.pages ?? 0),
@@ -67,36 +75,58 @@ struct Experiment {
     if let earlier = folder.earlier {
       try checkThatItGoesOn(record, earlier, in: folder.path)
       record.started = earlier.started
-      // A training that diverged would do so again; other failures may be mended.
-      record.runs = earlier.runs.filter { $0.isFinished && ($0.failure == nil || $0.hasDiverged) }
+      record.runs = earlier.runs
       record.analysis = record.analyzed()
       record.configuration = ComparisonRecord.configuration(
         of: [earlier, record], seeds: earlier.runs.map(\.cell.seed) + grid.seeds)
     }
     try folder.write(record)
-    let done = Set(record.runs.map(\.cell))
+    try folder.writeConfiguration(record, command: command)
+    // A training that diverged would do so again; other failures may be mended.
+    let done = Set(record.runs.filter { $0.isFinished && ($0.failure == nil || $0.hasDiverged) }.map(\.cell))
     let cells = grid.cells.filter { !done.contains($0.record) }
     let progress = Progress(runs: cells.count, epochs: options.epochs)
-    progress.note("\(loaded.name) → \(folder.path)")
+    log.info("\(loaded.name) → \(folder.path)")
+    log.debug(
+      "\(Processor.name), \(instructions) kernels, \(Runtime.threads) threads, libtorch \(Runtime.version), \(device)")
+    experiment.checkpoints = .init(
+      every: .milliseconds(Int64(min(resume.checkpointMinutes, 1e9) * 60_000)),
+      isInterrupted: { Interruption.signal != nil },
+      onWrite: { log.debug("checkpoint '\($0)' in \(fixed($1, 2)) s") }, path: folder.checkpoint)
+    Interruption.watch()
     if let earlier = folder.earlier, earlier.environment != record.environment {
-      progress.note(
+      log.warning(
         "the run was begun on another machine, version or number of threads: its times cannot be compared with the new ones"
       )
     }
-    if !done.isEmpty { progress.note("\(done.count) finished trainings are kept, \(cells.count) are to do") }
+    if !done.isEmpty { log.info("\(done.count) finished trainings are kept, \(cells.count) are to do") }
     for (index, cell) in cells.enumerated() {
-      progress.begin(title(cell, grid), index: index)
+      let title = parts(cell, record).joined(separator: " ")
+      progress.begin(title, index: index)
       // Overlays of one seed show what there is to see.
-      try train(
-        cell, experiment, grid, progress, folder, &record, overlays: cell.record.seed == grid.seeds[0])
-      if let failure = record.runs.last?.failure { progress.note("\(title(cell, grid)): \(failure)") }
+      do {
+        try train(
+          cell, experiment, grid, progress, folder, &record, overlays: cell.record.seed == grid.seeds[0])
+      } catch is TrainingInterrupted {
+        try folder.writeReport(record)
+        try report(record, folder)
+        log.warning("interrupted; go on with: norma \(command) --resume '\(folder.path)'")
+        throw ExitCode(128 + (Interruption.signal ?? 0))
+      }
+      if let failure = record.runs.first(where: { $0.cell == cell.record })?.failure {
+        log.warning("\(title): \(failure)")
+      }
     }
     // Where nothing was left to do, none is written yet.
     if cells.isEmpty { try folder.writeReport(record) }
-    print(output.json ? try ResultsFile.text(record) : ComparisonTable.text(record) + "\n\nResults: \(folder.path)")
+    try report(record, folder)
     if norms.contains(where: { norm in record.runs.allSatisfy { $0.norm != norm.name || $0.failure != nil } }) {
       throw ExitCode.failure
     }
+  }
+
+  private func report(_ record: ComparisonRecord, _ folder: OutputFolder) throws {
+    print(output.json ? try ResultsFile.text(record) : ComparisonTable.text(record) + "\n\nResults: \(folder.path)")
   }
 
   /// Trains one cell and writes all it leaves; `record` is kept up to date on disk after every epoch.
@@ -108,26 +138,34 @@ struct Experiment {
     TensorMemory.resetPeak()
     // A peak that cannot be reset is of earlier runs too, and not told.
     let hasOwnPeak = ProcessMemory.resetPeak()
-    let place = record.runs.count
+    let earlier = record.runs.firstIndex { $0.cell == cell.record }
+    let place = earlier ?? record.runs.count
     func update(_ run: RunRecord) throws {
       if place < record.runs.count { record.runs[place] = run } else { record.runs.append(run) }
       try folder.writeHistory(run)
       try folder.write(record)
     }
-    let stem =
-      folder.earlier?.runs.first { $0.cell == cell.record }?.fileStem
-      ?? fileStem(cell, grid, isNew: folder.earlier == nil)
+    let stem = earlier.map { record.runs[$0].fileStem } ?? fileName(parts(cell, record).joined(separator: "-"))
     let board = try folder.tensorBoard(stem)
+    var shown = 0
     let outcome = try experiment.train(
       cell, fileStem: stem, peakProcessBytes: { hasOwnPeak ? ProcessMemory.peakResidentBytes : nil },
       onStep: { progress.step($0) },
       onUpdate: { run in
-        if let epoch = run.history.last {
-          progress.epoch(epoch)
+        for (epoch, mixes) in zip(run.history, run.mixes).dropFirst(shown) {
+          // Those of a checkpoint have been told before.
+          if shown > 0 || run.history.count == 1 { progress.epoch(epoch) }
           try board.write(epoch)
-          try board.write(run.mixes.last ?? [], epoch: epoch.epoch)
+          try board.write(mixes, epoch: epoch.epoch)
         }
+        if shown == 0, run.history.count > 1 { log.info("going on after epoch \(run.history.count)") }
+        shown = run.history.count
         try update(run)
+      },
+      onTrained: { model in
+        if command == "train" {
+          try folder.writeWeights(model, fileStem: stem, isLast: true, metadata: metadata(model, experiment.training))
+        }
       })
     if let (model, evaluation) = outcome.best {
       try folder.writePredictions(
@@ -141,22 +179,17 @@ struct Experiment {
     record.analysis = record.analyzed()
     try update(outcome.record)
     try folder.writeReport(record)
+    folder.removeCheckpoint(stem)
   }
 
-  /// The norm, and what else tells the cell from others.
-  private func parts(_ cell: Grid.Cell, _ grid: Grid, all: Bool = false) -> [String] {
+  /// The norm, and what else tells the cell from others. A grid that becomes wider adds parts: names with and without one differ.
+  private func parts(_ cell: Grid.Cell, _ record: ComparisonRecord) -> [String] {
+    func varies(_ name: String) -> Bool { record.configuration[name]?.contains(",") == true }
     var parts = [cell.record.norm]
-    if all || grid.batchSizes.count > 1 { parts.append("batch\(cell.record.batchSize)") }
-    if all || grid.learningRates.count > 1 { parts.append("rate\(cell.record.learningRate)") }
-    if all || grid.seeds.count > 1 { parts.append("seed\(cell.record.seed)") }
+    if varies("batch-size") { parts.append("batch\(cell.record.batchSize)") }
+    if varies("learning-rate") { parts.append("rate\(cell.record.learningRate)") }
+    if record.configuration["seeds"] != "1" { parts.append("seed\(cell.record.seed)") }
     return parts
-  }
-
-  private func title(_ cell: Grid.Cell, _ grid: Grid) -> String { parts(cell, grid).joined(separator: " ") }
-
-  private func fileStem(_ cell: Grid.Cell, _ grid: Grid, isNew: Bool) -> String {
-    // What was there may have left out any of the parts.
-    fileName(parts(cell, grid, all: !isNew).joined(separator: "-"))
   }
 
   /// - Throws: unless the records differ in what a wider grid may differ in alone.
@@ -213,6 +246,8 @@ struct Experiment {
       "allocator": training.allocator.rawValue, "memory": training.memory.rawValue,
       "diagnose": "\(training.diagnose)",
     ]
+    if let patience = options.earlyStopping { all["early-stopping"] = "\(patience)" }
+    if let decay = options.averageDecay { all["ema"] = "\(decay)" }
     if let momentum = options.momentum { all["momentum"] = "\(momentum)" }
     if let ignore = data.ignoreLabel { all["ignore-label"] = "\(ignore)" }
     if let images = data.images, let labels = data.labels {

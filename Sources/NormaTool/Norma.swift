@@ -11,8 +11,18 @@ struct Norma: ParsableCommand {
     version: version,
     subcommands: [
       CompareCommand.self, TrainCommand.self, ClaimsCommand.self, ReportCommand.self, DoctorCommand.self,
-      PredictCommand.self, EvaluateCommand.self, DescribeCommand.self, ExplainCommand.self, AdviseCommand.self,
-      BenchCommand.self,
+      PredictCommand.self, EvaluateCommand.self, ExportCommand.self, ImportCommand.self, WeightsCommand.self,
+      DescribeCommand.self, ExplainCommand.self, AdviseCommand.self, BenchCommand.self,
       InfoCommand.self,
     ])
+
+  static func main() {
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    do {
+      main(try Configuration.expand(arguments, of: configuration.subcommands))
+    } catch {
+      let command = configuration.subcommands.first { $0.configuration.commandName == arguments.first }
+      (command ?? Norma.self).exit(withError: error)
+    }
+  }
 }

@@ -21,16 +21,23 @@ struct OutputFolder {
   let earlier: ComparisonRecord?
 
   /// Makes the folder. Nothing of an earlier run is replaced unless asked for.
-  init(_ options: OutputOptions, command: String, started: Date) throws {
-    path = options.output ?? Self.defaultPath(command, started)
+  ///   - earlier: the record of the run in it, when that goes on.
+  init(
+    _ options: OutputOptions, command: String, started: Date, resuming resumed: String?, _ earlier: ComparisonRecord?
+  )
+    throws
+  {
+    path = resumed ?? options.output ?? Self.defaultPath(command, started)
+    self.earlier = earlier
     let exists = Folder.exists("\(path)/results.json")
-    if exists, !options.overwrite, !options.resume {
+    if exists, !options.overwrite, resumed == nil {
       throw ToolError(
-        "'\(path)' already holds the results of a run; choose another --output, pass --resume to go on with it, or "
+        "'\(path)' already holds the results of a run; choose another --output, pass --resume '\(path)' to go on with it, or "
           + "--overwrite to replace them")
     }
-    earlier = exists && options.resume ? try ResultsFile.read("\(path)/results.json") : nil
     try Folder.make("\(path)/overlays")
+    // What a process that was killed left half written.
+    for name in names(in: path) where name.hasPrefix(".norma-") && name.hasSuffix(".part") { remove("\(path)/\(name)") }
     // In a folder without results nothing is this tool's to remove.
     if exists, options.overwrite { removeEarlierResults() }
   }
@@ -38,27 +45,39 @@ struct OutputFolder {
   /// Removes what this tool writes per norm, so that nothing stays of norms that are not trained again.
   private func removeEarlierResults() {
     func remove(in folder: String, where isResult: (String) -> Bool) {
-      for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] where isResult(name) {
-        try? FileManager.default.removeItem(atPath: "\(folder)/\(name)")
-      }
+      for name in names(in: folder) where isResult(name) { self.remove("\(folder)/\(name)") }
     }
     remove(in: path) { name in
-      [("history-", ".csv"), ("history-", ".jsonl"), ("weights-", ".safetensors"), ("predictions-", ".tif")].contains {
+      [
+        ("checkpoint-", ".safetensors"), ("history-", ".csv"), ("history-", ".jsonl"), ("weights-", ".safetensors"),
+        ("predictions-", ".tif"),
+      ].contains {
         name.hasPrefix($0.0) && name.hasSuffix($0.1)
       }
     }
     for run in (try? ResultsFile.read("\(path)/results.json"))?.runs ?? [] {
-      try? FileManager.default.removeItem(atPath: "\(path)/tensorboard/\(run.fileStem)")
+      self.remove("\(path)/tensorboard/\(run.fileStem)")
     }
-    try? FileManager.default.removeItem(atPath: "\(path)/report.html")
+    self.remove("\(path)/report.html")
     remove(in: "\(path)/charts") { $0.hasSuffix(".svg") }
     remove(in: "\(path)/overlays") { $0.contains("-slice-") && $0.hasSuffix(".png") }
   }
 
-  /// The run to go on with, if there is one; one that cannot be read is an error of ``init(_:command:started:)``.
-  static func earlier(_ options: OutputOptions) -> ComparisonRecord? {
-    guard options.resume, let path = options.output else { return nil }
-    return try? ResultsFile.read("\(path)/results.json")
+  private func names(in folder: String) -> [String] {
+    (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+  }
+
+  private func remove(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
+
+  /// What a training that was interrupted goes on from.
+  func checkpoint(_ fileStem: String) -> String { "\(path)/checkpoint-\(fileStem).safetensors" }
+
+  /// Once its results are written, a training needs no checkpoint.
+  func removeCheckpoint(_ fileStem: String) { remove(checkpoint(fileStem)) }
+
+  /// The options of the run, for `--config`.
+  func writeConfiguration(_ record: ComparisonRecord, command: String) throws {
+    try AtomicFile.write(Configuration.text(record, command: command), to: "\(path)/config.yaml")
   }
 
   /// Where results go unless the user says so.
@@ -78,7 +97,7 @@ struct OutputFolder {
   /// The event file of one training.
   func tensorBoard(_ fileStem: String) throws -> TensorBoardWriter {
     // TensorBoard would show those of an interrupted training together with the new ones.
-    try? FileManager.default.removeItem(atPath: "\(path)/tensorboard/\(fileStem)")
+    remove("\(path)/tensorboard/\(fileStem)")
     return try TensorBoardWriter(output: path, run: fileStem)
   }
 
@@ -88,8 +107,10 @@ struct OutputFolder {
   }
 
   /// The state of the network under PyTorch's keys.
-  func writeWeights(_ model: Module, fileStem: String, metadata: [String: String]) throws {
-    try model.writeWeights(to: "\(path)/weights-\(fileStem).safetensors", metadata: metadata)
+  /// - Parameter isLast: whether it is that after the last epoch instead of the best one.
+  func writeWeights(_ model: Module, fileStem: String, isLast: Bool = false, metadata: [String: String]) throws {
+    try model.writeWeights(
+      to: "\(path)/weights-\(isLast ? "last-" : "")\(fileStem).safetensors", metadata: metadata)
   }
 
   /// - Parameter overlays: takes the pictures too; nil for none.

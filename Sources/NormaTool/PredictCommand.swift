@@ -75,6 +75,8 @@ struct PredictCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Threads of one operator; default: as many as cores.", valueName: "count"))
   var threads: Int?
 
+  @OptionGroup(title: "Messages") var logOptions: LogOptions
+
   enum Probabilities: String, ExpressibleByArgument, CaseIterable {
     case float32, uint8
     var format: SampleFormat { self == .float32 ? .float32 : .uint8 }
@@ -95,6 +97,7 @@ struct PredictCommand: ParsableCommand {
   }
 
   func run() throws {
+    logOptions.start()
     guard !Folder.isSameFile(input, output) else {
       throw ToolError("--output '\(output)' is the input; choose another name, so that the images stay")
     }
@@ -124,8 +127,13 @@ struct PredictCommand: ParsableCommand {
       : .probabilities((probabilities ?? .float32).format)
 
     let progress = PageProgress(pages: stack.pages)
+    Interruption.watch()
     let duration = try ContinuousClock().measure {
-      try stack.write(result, to: output) { progress.show(page: $0, share: $1) }
+      try stack.write(result, to: output) { page, share in
+        // Thrown, so that the unfinished file goes.
+        if let signal = Interruption.signal { throw ExitCode(128 + signal) }
+        progress.show(page: page, share: share)
+      }
     }
     let seconds = duration / .seconds(1)
     print(

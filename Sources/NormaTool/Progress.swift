@@ -34,13 +34,14 @@ final class Progress {
   }
 
   func step(_ progress: TrainingProgress) {
+    guard log.showsProgress else { return }
     let now = clock.now
     guard isTerminal else {
       // Lines come once per epoch here, which can be hours: tell early how long all will take.
       if runIndex == 0, progress.epoch == 1, progress.step == min(10, progress.stepsPerEpoch) {
         let perStep = (now - runStart) / .seconds(1) / Double(progress.step)
         let all = perStep * Double(epochs * progress.stepsPerEpoch * runs)
-        note("about \(NormaReport.clock(all)) for the whole run, by the first steps")
+        log.info("about \(NormaReport.clock(all)) for the whole run, by the first steps")
       }
       return
     }
@@ -59,6 +60,7 @@ final class Progress {
   }
 
   func epoch(_ record: EpochRecord) {
+    guard log.showsProgress else { return }
     let start = isTerminal ? "\r" : ""
     let end = isTerminal ? "\u{1B}[K\n" : "\n"
     write(
@@ -74,8 +76,6 @@ final class Progress {
     return String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
   }
 
-  func note(_ text: String) { write((isTerminal ? "\r\u{1B}[K" : "") + text + "\n") }
-
   private func write(_ text: String) {
     fputs(text, stderr)
     fflush(stderr)
@@ -87,8 +87,8 @@ final class LineProgress {
   private let isTerminal = isatty(2) == 1
 
   func show(_ text: String) {
-    if isTerminal { fputs("\r\(text)\u{1B}[K", stderr) }
+    if isTerminal, log.showsProgress { fputs("\r\(text)\u{1B}[K", stderr) }
   }
 
-  func finish(_ text: String) { fputs((isTerminal ? "\r" : "") + text + (isTerminal ? "\u{1B}[K\n" : "\n"), stderr) }
+  func finish(_ text: String) { log.info("\(text)") }
 }

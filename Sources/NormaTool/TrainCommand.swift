@@ -3,7 +3,11 @@ import NormaNormalization
 
 struct TrainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "train", abstract: "Train the U-Net under one normalization.")
+    commandName: "train", abstract: "Train the U-Net under one normalization.",
+    discussion: """
+      The output folder holds what that of norma compare does, and weights-last-NORM.safetensors beside the weights of the best \
+      epoch. Ctrl-C ends the run after the current step; --resume goes on with it as if it had not been interrupted.
+      """)
 
   @Option(
     help: NormHelp.one(default: "batch"),
@@ -14,11 +18,14 @@ struct TrainCommand: ParsableCommand {
   @OptionGroup(title: "Network") var network: NetworkOptions
   @OptionGroup(title: "Training") var training: TrainingCommandOptions
   @OptionGroup(title: "Output") var output: OutputOptions
+  @OptionGroup(title: "Configuration and going on") var resume: ResumeOptions
+  @OptionGroup(title: "Messages") var logOptions: LogOptions
 
   func run() throws {
+    logOptions.start()
     try Experiment(
       command: "train", norms: [norm], data: data, network: network, training: training,
-      output: output
+      output: output, resume: resume
     ).run()
   }
 }

@@ -8,6 +8,9 @@ public protocol Optimizer: AnyObject {
 
   /// Updates all parameters that have a gradient, in place.
   func step() throws
+
+  /// What it remembers of the steps so far, for checkpoints.
+  var state: OptimizerState { get set }
 }
 
 /// An optimizer as a value: what a configuration or a command line names.
@@ -60,17 +63,43 @@ public enum OptimizerKind: String, Sendable, CaseIterable {
 }
 
 /// The parameters with their per-parameter state, and the pairs of both that have a gradient now.
-struct OptimizerState {
+public struct OptimizerState {
   let parameters: [Parameter]
+  /// What PyTorch calls the slots.
+  private let names: [String]
   /// state[slot][parameter], zeros of the parameter's shape.
   private var slots: [[Tensor]]
   /// Number of the last step of every parameter.
   private var steps: [Int]
 
-  init(_ parameters: [Parameter], slots: Int) throws {
+  init(_ parameters: [Parameter], slots names: [String]) throws {
     self.parameters = parameters
-    self.slots = try (0..<slots).map { _ in try parameters.map { try $0.value.detached().zerosLike() } }
+    self.names = names
+    slots = try names.map { _ in try parameters.map { try $0.value.detached().zerosLike() } }
     steps = parameters.map { _ in 0 }
+  }
+
+  /// The state by keys as `3.exp_avg`, that of the parameter with index 3; under `3.step` the number of its last step.
+  public func stateDictionary() throws -> [(key: String, value: Tensor)] {
+    try parameters.indices.flatMap { index in
+      try [(key: "\(index).step", value: Tensor(steps[index]))]
+        + names.indices.map { (key: "\(index).\(names[$0])", value: slots[$0][index]) }
+    }
+  }
+
+  /// Takes over what ``stateDictionary()`` gave for the same parameters.
+  /// - Throws: `StateError` naming all missing, unexpected and misshaped entries; then nothing was taken over.
+  public mutating func load(stateDictionary: [String: Tensor]) throws {
+    let own = try self.stateDictionary()
+    try StateError.check(stateDictionary.mapValues(\.shape), against: own.map { ($0.key, $0.value.shape) })
+    for (key, value) in own {
+      guard let given = stateDictionary[key] else { continue }
+      if key.hasSuffix(".step"), let index = Int(key.dropLast(".step".count)) {
+        steps[index] = Int(try given.item())
+      } else {
+        try value.copy(from: given)
+      }
+    }
   }
 
   /// Calls the body with the tensors of all parameters that have a gradient, having counted the step. What the
@@ -150,7 +179,7 @@ public final class Adam: Optimizer {
   private let epsilon: Double
   private let weightDecay: Double
   private let decoupled: Bool
-  private var state: OptimizerState
+  public var state: OptimizerState
 
   public init(
     _ parameters: [Parameter], learningRate: Double = 1e-3, beta1: Double = 0.9, beta2: Double = 0.999,
@@ -162,7 +191,7 @@ public final class Adam: Optimizer {
     self.epsilon = epsilon
     self.weightDecay = weightDecay
     self.decoupled = decoupled
-    state = try OptimizerState(parameters, slots: 2)
+    state = try OptimizerState(parameters, slots: ["exp_avg", "exp_avg_sq"])
   }
 
   public func step() throws {
@@ -182,7 +211,7 @@ public final class SGD: Optimizer {
   private let momentum: Double
   private let weightDecay: Double
   private let nesterov: Bool
-  private var state: OptimizerState
+  public var state: OptimizerState
 
   public init(
     _ parameters: [Parameter], learningRate: Double = 1e-2, momentum: Double = 0, weightDecay: Double = 0,
@@ -193,7 +222,7 @@ public final class SGD: Optimizer {
     self.weightDecay = weightDecay
     self.nesterov = nesterov
     // libtorch takes buffers only where there is momentum.
-    state = try OptimizerState(parameters, slots: momentum == 0 ? 0 : 1)
+    state = try OptimizerState(parameters, slots: momentum == 0 ? [] : ["momentum_buffer"])
   }
 
   public func step() throws {
@@ -212,7 +241,7 @@ public final class Adagrad: Optimizer {
   public var learningRate: Double
   private let weightDecay: Double
   private let epsilon: Double
-  private var state: OptimizerState
+  public var state: OptimizerState
 
   public init(
     _ parameters: [Parameter], learningRate: Double = 1e-2, weightDecay: Double = 0, epsilon: Double = 1e-10
@@ -220,7 +249,7 @@ public final class Adagrad: Optimizer {
     self.learningRate = learningRate
     self.weightDecay = weightDecay
     self.epsilon = epsilon
-    state = try OptimizerState(parameters, slots: 1)
+    state = try OptimizerState(parameters, slots: ["sum"])
   }
 
   public func step() throws {
@@ -240,7 +269,7 @@ public final class RMSprop: Optimizer {
   private let momentum: Double
   private let weightDecay: Double
   private let epsilon: Double
-  private var state: OptimizerState
+  public var state: OptimizerState
 
   public init(
     _ parameters: [Parameter], learningRate: Double = 1e-3, decay: Double = 0.99, momentum: Double = 0,
@@ -251,7 +280,7 @@ public final class RMSprop: Optimizer {
     self.momentum = momentum
     self.weightDecay = weightDecay
     self.epsilon = epsilon
-    state = try OptimizerState(parameters, slots: 2)
+    state = try OptimizerState(parameters, slots: ["square_avg", "momentum_buffer"])
   }
 
   public func step() throws {

@@ -19,9 +19,13 @@ public enum Schedule: Sendable, Equatable {
   /// Up from 1/25 of the base rate over 30 % of the run, down to 1/10,000 of that start, both along
   /// half cosines (Smith & Topin 2019; shape and numbers as in PyTorch).
   case oneCycle
+  /// Multiplied by `factor` whenever the validation loss has not become lower by 0.01 % in more than `patience` epochs, as
+  /// PyTorch's ReduceLROnPlateau.
+  case plateau(patience: Int, factor: Double)
 
   public static let knownNames = [
     "constant", "step[:EPOCHS[:FACTOR]]", "cosine", "cyclic[:HALF_CYCLE_STEPS[:LOW]]", "one-cycle",
+    "plateau[:PATIENCE[:FACTOR]]",
   ]
 
   /// - Throws: ``TrainingError`` that lists the known names.
@@ -49,6 +53,10 @@ public enum Schedule: Sendable, Equatable {
         halfCycle: try number(1, default: 971, above: 0, upTo: 1_000_000_000),
         low: try number(2, default: 0.1, above: 0, upTo: 1))
     case ("one-cycle", 1): self = .oneCycle
+    case ("plateau", 1...3):
+      self = .plateau(
+        patience: try number(1, default: 10, above: 0, upTo: 1_000_000_000),
+        factor: try number(2, default: 0.1, above: 0, upTo: 1))
     default:
       throw TrainingError(
         "unknown schedule '\(text)'; the known ones are \(Self.knownNames.joined(separator: ", "))")
@@ -63,11 +71,15 @@ public enum Schedule: Sendable, Equatable {
     case .cosine: "cosine"
     case .cyclic(let halfCycle, let low): "cyclic:\(halfCycle):\(low)"
     case .oneCycle: "one-cycle"
+    case .plateau(let patience, let factor): "plateau:\(patience):\(factor)"
     }
   }
 
   /// The factor at a step (from 0) of a run.
-  public func factor(step: Int, totalSteps: Int, stepsPerEpoch: Int) -> Double {
+  /// - Parameter validationLosses: those of the epochs before.
+  public func factor(
+    step: Int, totalSteps: Int, stepsPerEpoch: Int, validationLosses: [Double] = []
+  ) -> Double {
     func half(_ progress: Double, from start: Double, to end: Double) -> Double {
       end + (start - end) * (1 + cos(Double.pi * progress)) / 2
     }
@@ -87,6 +99,18 @@ public enum Schedule: Sendable, Equatable {
       return now <= peak
         ? half(now / peak, from: 1 / 25, to: 1)
         : half((now - peak) / (last - peak), from: 1, to: 1 / 25 * 1e-4)
+    case .plateau(let patience, let factor):
+      // From the losses alone, so that a training that goes on has no state of the schedule to restore.
+      var (best, waited, reductions) = (Double.infinity, 0, 0)
+      for loss in validationLosses {
+        if loss < best * (1 - 1e-4) || best == .infinity {
+          (best, waited) = (loss, 0)
+        } else {
+          waited += 1
+          if waited > patience { (waited, reductions) = (0, reductions + 1) }
+        }
+      }
+      return pow(factor, Double(reductions))
     }
   }
 }

@@ -21,6 +21,10 @@ public struct TrainingOptions: Sendable {
   public var recomputes = false
   /// Keeps a copy of the network's state after its best epoch, for ``SegmentationTrainer/restoreBest()``.
   public var keepsBest = false
+  /// Ends the training when the validation loss has not become lower in so many epochs; nil trains them all.
+  public var earlyStopping: Int?
+  /// The share of the old average in a ``WeightAverage``, which is validated and kept in the place of the weights; nil for none.
+  public var averageDecay: Double?
 
   public init(loader: BatchLoader.Configuration) { self.loader = loader }
 }
@@ -39,30 +43,39 @@ public struct TrainingProgress: Sendable {
 
 /// Trains a network on the slices of one dataset and scores it on those of another.
 public final class SegmentationTrainer {
-  private let model: any Layer
+  let model: any Layer
   private let parameters: [Parameter]
+  let optimizer: any Optimizer
+  let average: WeightAverage?
+  /// Of everything in the network that is random.
+  let generators: [Generator]
   private let followers: [any ProgressFollowing]
   private let training: SegmentationDataset
   private let validation: SegmentationDataset
-  private let options: TrainingOptions
+  let options: TrainingOptions
   /// Height and width that the model takes are multiples of this.
   private let extentMultiple: Int
 
+  /// What the training has come to so far.
+  public internal(set) var state = TrainingState()
+
   /// Milliseconds of every step so far, and how long each waited for its data.
-  public private(set) var stepMilliseconds: [Double] = []
-  public private(set) var dataWaitMilliseconds: [Double] = []
-  public private(set) var history: [EpochRecord] = []
-  /// The validation after the last epoch, with probabilities; nil before its end.
-  public private(set) var finalEvaluation: Evaluation?
+  public var stepMilliseconds: [Double] { state.stepMilliseconds }
+  public var dataWaitMilliseconds: [Double] { state.dataWaitMilliseconds }
+  public var history: [EpochRecord] { state.history }
   /// The epoch with the lowest validation loss so far, from 1.
-  public private(set) var bestEpoch: Int?
-  /// The network's state after ``bestEpoch``.
-  private var bestState: [Tensor] = []
+  public var bestEpoch: Int? { state.bestEpoch }
+
+  /// The validation after the last epoch, with probabilities unless the training stopped early; nil before its end.
+  public private(set) var finalEvaluation: Evaluation?
+  /// The network's state after ``bestEpoch``, if that is kept.
+  var bestState: [Tensor] = []
 
   /// - Throws: `DataError` or ``TrainingError`` when the options do not fit the data or each other.
+  /// - Parameter generators: draw what is random in the network, such as dropout; checkpoints hold their states.
   public init(
     model: any Layer, extentMultiple: Int, training: SegmentationDataset, validation: SegmentationDataset,
-    options: TrainingOptions
+    options: TrainingOptions, generators: [Generator] = []
   ) throws {
     try Self.validate(options, extentMultiple: extentMultiple, training: training)
     self.model = model
@@ -75,6 +88,11 @@ public final class SegmentationTrainer {
     try model.to(memoryFormat: .channelsLast)
     parameters = model.parameters
     followers = model.progressFollowers
+    self.generators = generators
+    optimizer = try options.optimizer.make(
+      parameters: parameters, learningRate: options.learningRate, momentum: options.momentum,
+      weightDecay: options.weightDecay)
+    average = try options.averageDecay.map { try WeightAverage(model, decay: $0) }
   }
 
   /// Checks what can be checked before any network is made.
@@ -93,6 +111,12 @@ public final class SegmentationTrainer {
     guard options.learningRate > 0, options.learningRate.isFinite else {
       throw TrainingError("the learning rate must be a number above 0, got \(options.learningRate)")
     }
+    if let patience = options.earlyStopping, patience < 1 {
+      throw TrainingError("early stopping waits for at least one epoch, got \(patience)")
+    }
+    if let decay = options.averageDecay, !(0..<1).contains(decay) {
+      throw TrainingError("the decay of averaged weights must be at least 0 and below 1, got \(decay)")
+    }
     if let weights = options.loss.classWeights {
       guard weights.count == training.classes, weights.allSatisfy({ $0 >= 0 && $0.isFinite }),
         weights.contains(where: { $0 > 0 })
@@ -104,46 +128,78 @@ public final class SegmentationTrainer {
     }
   }
 
-  /// Trains for all epochs.
+  /// Trains for all epochs, or those that are left after ``restore(from:)``.
   /// - Parameters:
   ///   - onStep: called after every training step.
   ///   - onEpoch: called after every epoch's validation.
-  /// - Throws: ``TrainingError`` when the loss is no longer finite; ``history`` and the times stay readable.
+  ///   - checkpoints: when to write them; they come after every epoch at least. nil writes none.
+  /// - Throws: ``TrainingError`` when the loss is no longer finite; ``TrainingInterrupted`` when `checkpoints` asked for an end;
+  ///   ``history`` and the times stay readable.
   public func run(
-    onStep: (TrainingProgress) throws -> Void = { _ in }, onEpoch: (EpochRecord) throws -> Void = { _ in }
+    onStep: (TrainingProgress) throws -> Void = { _ in }, onEpoch: (EpochRecord) throws -> Void = { _ in },
+    checkpoints: CheckpointPlan? = nil
   ) throws {
-    let optimizer = try options.optimizer.make(
-      parameters: parameters, learningRate: options.learningRate, momentum: options.momentum,
-      weightDecay: options.weightDecay)
-    var loader = try BatchLoader(dataset: training, configuration: options.loader, epoch: 0)
-    for epoch in 1...options.epochs {
-      let summary = try trainEpoch(epoch, loader, optimizer, onStep)
-      if epoch < options.epochs {
-        // The next epoch's first batches are prepared while this one is validated.
-        loader = try BatchLoader(dataset: training, configuration: options.loader, epoch: epoch)
-      }
-      var evaluation = Evaluation(classes: training.classes)
+    var keeper = checkpoints.map(CheckpointKeeper.init)
+    var loader: BatchLoader?
+    while !isDone {
+      let epoch = state.history.count + 1
+      try trainEpoch(
+        epoch,
+        loader
+          ?? BatchLoader(
+            dataset: training, configuration: options.loader, epoch: epoch - 1, skipping: state.epoch.steps),
+        onStep, &keeper)
+      // The next epoch's first batches are prepared while this one is validated.
+      loader =
+        epoch < options.epochs ? try BatchLoader(dataset: training, configuration: options.loader, epoch: epoch) : nil
+      try endEpoch(epoch, onEpoch)
+      try keeper?.write()
+      if !isDone { try keeper?.stopIfAsked(isWritten: true) }
+    }
+    if finalEvaluation == nil { finalEvaluation = try averaged { try evaluate() } }
+    try average?.exchange()
+  }
+
+  private var isDone: Bool {
+    if state.history.count >= options.epochs { return true }
+    guard let patience = options.earlyStopping, let best = state.bestEpoch else { return false }
+    return state.history.count - best >= patience
+  }
+
+  /// Whether the training ended before its last epoch, as the validation loss no longer became lower.
+  public var hasStoppedEarly: Bool { isDone && state.history.count < options.epochs }
+
+  private func averaged<Result>(_ body: () throws -> Result) throws -> Result {
+    try average.map { try $0.applied(body) } ?? body()
+  }
+
+  private func endEpoch(_ epoch: Int, _ onEpoch: (EpochRecord) throws -> Void) throws {
+    let sums = state.epoch
+    var evaluation = Evaluation(classes: training.classes)
+    try averaged {
       let validationSeconds = try seconds { evaluation = try evaluate(keepingProbabilities: epoch == options.epochs) }
       let record = EpochRecord(
-        epoch: epoch, loss: summary.loss, accuracy: summary.accuracy, validationLoss: evaluation.loss,
+        epoch: epoch, loss: sums.loss / Double(max(1, sums.samples)),
+        accuracy: sums.accuracy / Double(max(1, sums.samples)), validationLoss: evaluation.loss,
         validationAccuracy: evaluation.confusion.accuracy,
         validationDice: (0..<training.classes).map(evaluation.confusion.dice),
         validationIntersectionOverUnion: (0..<training.classes).map(evaluation.confusion.intersectionOverUnion),
-        learningRate: optimizer.learningRate, seconds: summary.seconds, validationSeconds: validationSeconds,
-        dataWaitSeconds: summary.dataWaitSeconds)
-      history.append(record)
-      if history.allSatisfy({ $0.epoch == epoch || $0.validationLoss > evaluation.loss }) {
-        bestEpoch = epoch
-        if options.keepsBest { bestState = try state.map { try $0.detached().cloned() } }
+        learningRate: optimizer.learningRate, seconds: sums.seconds, validationSeconds: validationSeconds,
+        dataWaitSeconds: sums.dataWaitSeconds)
+      state.history.append(record)
+      state.epoch = .init()
+      if state.history.allSatisfy({ $0.epoch == epoch || $0.validationLoss > evaluation.loss }) {
+        state.bestEpoch = epoch
+        if options.keepsBest { bestState = try modelState.map { try $0.detached().cloned() } }
       }
       try onEpoch(record)
-      guard evaluation.loss.isFinite else {
-        throw TrainingError(
-          "the validation loss became \(evaluation.loss.isNaN ? "NaN" : "infinite") after epoch \(epoch); lower the learning rate (--learning-rate)"
-        )
-      }
-      if epoch == options.epochs { finalEvaluation = evaluation }
     }
+    guard evaluation.loss.isFinite else {
+      throw TrainingError(
+        "the validation loss became \(evaluation.loss.isNaN ? "NaN" : "infinite") after epoch \(epoch); lower the learning rate (--learning-rate)"
+      )
+    }
+    if isDone { finalEvaluation = evaluation }
   }
 
   /// Looks into the network on as many training samples as a step has. The samples depend on the training's crop, batch
@@ -163,63 +219,60 @@ public final class SegmentationTrainer {
     }
   }
 
-  private var state: [Tensor] { model.stateDictionary().map(\.value) }
+  var modelState: [Tensor] { model.stateDictionary().map(\.value) }
 
   /// Gives the network the state that it had after ``bestEpoch``, if that was kept.
   public func restoreBest() throws {
     guard bestEpoch != nil, options.keepsBest else { return }
-    try withoutGradients { for (tensor, best) in zip(state, bestState) { try tensor.copy(from: best) } }
-  }
-
-  private struct EpochSummary {
-    var loss = 0.0
-    var accuracy = 0.0
-    var seconds = 0.0
-    var dataWaitSeconds = 0.0
+    try withoutGradients { for (tensor, best) in zip(modelState, bestState) { try tensor.copy(from: best) } }
   }
 
   private func trainEpoch(
-    _ epoch: Int, _ loader: BatchLoader, _ optimizer: any Optimizer, _ onStep: (TrainingProgress) throws -> Void
-  ) throws -> EpochSummary {
+    _ epoch: Int, _ loader: BatchLoader, _ onStep: (TrainingProgress) throws -> Void, _ keeper: inout CheckpointKeeper?
+  ) throws {
     model.train()
-    var summary = EpochSummary()
-    var samples = 0
-    var step = 0
     while true {
       var next: Batch?
       let wait = try seconds { next = try loader.next() }
-      guard let batch = next else { break }
+      guard let batch = next else { return }
+      let step = state.epoch.steps
       let total = (epoch - 1) * loader.batchCount + step
       let totalSteps = options.epochs * loader.batchCount
       optimizer.learningRate =
         options.learningRate
-        * options.schedule.factor(step: total, totalSteps: totalSteps, stepsPerEpoch: loader.batchCount)
+        * options.schedule.factor(
+          step: total, totalSteps: totalSteps, stepsPerEpoch: loader.batchCount,
+          validationLosses: state.history.map(\.validationLoss))
       for follower in followers { try follower.followProgress(Double(total) / Double(totalSteps)) }
       var loss = 0.0
       var accuracy = 0.0
       let elapsed = try seconds {
-        (loss, accuracy) = try trainStep(batch, optimizer, place: "epoch \(epoch), step \(step + 1)")
+        (loss, accuracy) = try trainStep(batch, place: "epoch \(epoch), step \(step + 1)")
+        try average?.update()
       }
-      step += 1
-      samples += batch.count
-      summary.loss += loss * Double(batch.count)
-      summary.accuracy += accuracy * Double(batch.count)
-      summary.seconds += wait + elapsed
-      summary.dataWaitSeconds += wait
-      stepMilliseconds.append(elapsed * 1000)
-      dataWaitMilliseconds.append(wait * 1000)
+      state.epoch.steps += 1
+      state.epoch.samples += batch.count
+      state.epoch.loss += loss * Double(batch.count)
+      state.epoch.accuracy += accuracy * Double(batch.count)
+      state.epoch.seconds += wait + elapsed
+      state.epoch.dataWaitSeconds += wait
+      state.stepMilliseconds.append(elapsed * 1000)
+      state.dataWaitMilliseconds.append(wait * 1000)
+      let samples = Double(state.epoch.samples)
       try onStep(
         TrainingProgress(
-          epoch: epoch, step: step, stepsPerEpoch: loader.batchCount, loss: summary.loss / Double(samples),
-          accuracy: summary.accuracy / Double(samples)))
+          epoch: epoch, step: step + 1, stepsPerEpoch: loader.batchCount, loss: state.epoch.loss / samples,
+          accuracy: state.epoch.accuracy / samples))
+      // The last step's is that of the epoch, after its validation.
+      if step + 1 < loader.batchCount {
+        try keeper?.stopIfAsked(isWritten: false)
+        try keeper?.writeIfDue()
+      }
     }
-    summary.loss /= Double(max(1, samples))
-    summary.accuracy /= Double(max(1, samples))
-    return summary
   }
 
   private func trainStep(
-    _ batch: Batch, _ optimizer: any Optimizer, place: String
+    _ batch: Batch, place: String
   ) throws -> (loss: Double, accuracy: Double) {
     let (images, labels, weights) = try tensors(batch)
     for parameter in parameters { try parameter.value.setGradient(nil) }

@@ -69,8 +69,12 @@ import Testing
       says: ["leave out --learning-rate"]),
     Case(name: "unknown score", arguments: ["--score", "mcc"], says: ["mcc", "rand-error"]),
     Case(name: "test slices", arguments: ["--test-slices", "3"], says: ["4"]),
-    Case(name: "resume nothing", arguments: ["--resume"], says: ["--output"]),
-    Case(name: "resume and overwrite", arguments: ["--resume", "--overwrite"], says: ["one of them"]),
+    Case(name: "resume nothing", arguments: ["--resume", "none"], says: ["none/results.json", "folder of a run"]),
+    Case(name: "early stopping", arguments: ["--early-stopping", "0"], says: ["--early-stopping", "0"]),
+    Case(name: "averages", arguments: ["--ema", "1"], says: ["--ema", "below 1"]),
+    Case(name: "checkpoints", arguments: ["--checkpoint-minutes", "-1"], says: ["--checkpoint-minutes"]),
+    Case(name: "verbose and quiet", arguments: ["--verbose", "--quiet"], says: ["one of them"]),
+    Case(name: "no such configuration", arguments: ["--config", "none.yaml"], says: ["none.yaml", "No such file"]),
     Case(name: "not writable", arguments: ["--output", "labels.tif/run"], says: ["labels.tif", "writable"]),
   ]
 

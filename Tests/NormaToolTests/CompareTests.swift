@@ -65,7 +65,8 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
       names.filter { !$0.hasPrefix("tensorboard/none/") } == [
         "charts", "charts/memory-batch1.svg", "charts/score-batch1.svg", "charts/step-batch1.svg",
         "charts/training-loss-batch1.svg", "charts/validation-accuracy-batch1.svg",
-        "charts/validation-loss-batch1.svg", "history-none.csv", "history-none.jsonl", "notes.txt", "overlays",
+        "charts/validation-loss-batch1.svg", "config.yaml", "history-none.csv", "history-none.jsonl", "notes.txt",
+        "overlays",
         "overlays/none-slice-2.png", "overlays/none-slice-3.png", "predictions-none.tif", "report.html", "results.json",
         "tensorboard", "tensorboard/none", "weights-none.safetensors",
       ])
@@ -139,8 +140,10 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     let results = folder.path("run/results.json")
     func compare(_ norms: String, _ seeds: String, _ more: [String] = []) throws -> Tool.Outcome {
       try Tool.run(
-        ["compare", "--norms", norms, "--seeds", seeds, "--batch-sizes", "1,3", "--output", folder.path("run")]
-          + smallSynthetic + ["--val-slices", "1"] + more)
+        ["compare", "--norms", norms, "--seeds", seeds]
+          + (more.contains("--resume")
+            ? [] : ["--batch-sizes", "1,3", "--output", folder.path("run")] + smallSynthetic + ["--val-slices", "1"])
+          + more)
     }
     let first = try compare("batch,group:2", "1", ["--test-slices", "1"])
     #expect(first.status == 0, "\(first.errors)")
@@ -162,7 +165,7 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     var interrupted = before
     interrupted.runs[3].isFinished = false
     try Data(ResultsFile.text(interrupted).utf8).write(to: URL(fileURLWithPath: results))
-    let second = try compare("batch,group:2,none", "2", ["--resume"])
+    let second = try compare("batch,group:2,none", "2", ["--resume", folder.path("run")])
     #expect(second.status == 0, "\(second.errors)")
     #expect(second.errors.contains("3 finished trainings are kept, 9 are to do"))
     #expect(second.output.contains("2 seeds are too few to name a winner"))
@@ -178,11 +181,11 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
 
     #expect(after.configuration["norms"] == "batch,group:2,none" && after.configuration["seeds"] == "2")
     // Nothing left to do: nothing changes.
-    #expect(try compare("batch", "2", ["--resume"]).status == 0)
+    #expect(try compare("batch", "2", ["--resume", folder.path("run")]).status == 0)
     #expect(try ResultsFile.read(results) == after)
-    let scored = try compare("batch", "2", ["--resume", "--score", "rand"])
+    let scored = try compare("batch", "2", ["--resume", folder.path("run"), "--score", "rand"])
     #expect(scored.status != 0 && scored.errors.contains("--score"))
-    let other = try compare("batch", "2", ["--resume", "--optimizer", "sgd"])
+    let other = try compare("batch", "2", ["--resume", folder.path("run"), "--optimizer", "sgd"])
     #expect(other.status != 0)
     #expect(other.errors.contains("--optimizer adam there, sgd now"))
     #expect(try ResultsFile.read(results) == after, "nothing is lost")

@@ -13,8 +13,9 @@ import Testing
         [
           "compare", "--norms", "batch,switchable", "--width", "2", "--crop", "32", "--epochs", "2",
           "--samples-per-epoch", "3", "--dropout", "0.1", "--threads", "1", "--synthetic-size", "48",
-          "--synthetic-slices", "4", "--val-slices", "2", "--output", folder.path(name),
-        ] + more)
+          "--synthetic-slices", "4", "--val-slices", "2", more.contains("--resume") ? "--resume" : "--output",
+          folder.path(name),
+        ] + more.filter { $0 != "--resume" })
       #expect(outcome.status == 0, "\(outcome.errors)")
       return try ResultsFile.read(folder.path("\(name)/results.json"))
     }

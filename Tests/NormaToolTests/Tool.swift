@@ -20,8 +20,10 @@ enum Tool {
     return folder.appendingPathComponent("norma")
   }()
 
+  /// - Parameter started: called with the running process, which it may send signals to.
   static func run(
-    _ arguments: [String], in folder: URL? = nil, environment: [String: String] = [:], executable: URL = path
+    _ arguments: [String], in folder: URL? = nil, environment: [String: String] = [:], executable: URL = path,
+    started: (Process) throws -> Void = { _ in }
   ) throws -> Outcome {
     let process = Process()
     process.executableURL = executable
@@ -39,6 +41,7 @@ enum Tool {
     process.standardError = try FileHandle(forWritingTo: errors)
     process.standardInput = FileHandle.nullDevice
     try process.run()
+    try started(process)
     process.waitUntilExit()
     return Outcome(
       status: process.terminationStatus, output: try String(contentsOf: output, encoding: .utf8),

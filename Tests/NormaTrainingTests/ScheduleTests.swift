@@ -26,6 +26,22 @@ import Testing
     expect(factors(.cosine, [0, 1, 2, 3, 4], total: 4), [1, (2 + root) / 4, 0.5, (2 - root) / 4, 0])
   }
 
+  @Test func plateausAsInPyTorch() throws {
+    // torch.optim.lr_scheduler.ReduceLROnPlateau(patience=1, factor=0.5) of PyTorch 2.13, after each of these losses.
+    let losses = [1.0, 0.9, 0.95, 0.89999, 0.9, 0.91, 0.92, 0.8, 0.8, 0.8, 0.8]
+    let expected = [1.0, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.125, 0.125]
+    let plateau = Schedule.plateau(patience: 1, factor: 0.5)
+    for count in 0...losses.count {
+      let factor = plateau.factor(
+        step: 3 * count, totalSteps: 100, stepsPerEpoch: 3, validationLosses: Array(losses.prefix(count)))
+      #expect(factor == (count == 0 ? 1 : expected[count - 1]), "after \(count) epochs")
+    }
+    #expect(try Schedule(parsing: "plateau:1:0.5") == plateau)
+    #expect(try Schedule(parsing: plateau.name) == plateau)
+    #expect(try Schedule(parsing: "plateau") == .plateau(patience: 10, factor: 0.1))
+    #expect(throws: TrainingError.self) { try Schedule(parsing: "plateau:0") }
+  }
+
   @Test func triangles() {
     expect(
       factors(.cyclic(halfCycle: 4, low: 0.2), Array(0...9), total: 100),

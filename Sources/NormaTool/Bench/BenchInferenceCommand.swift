@@ -2,6 +2,7 @@ import ArgumentParser
 import NormaModels
 import NormaNN
 import NormaNormalization
+import NormaRecords
 import NormaReport
 import NormaTensor
 

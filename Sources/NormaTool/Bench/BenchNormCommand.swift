@@ -1,6 +1,7 @@
 import ArgumentParser
 import NormaNN
 import NormaNormalization
+import NormaRecords
 import NormaReport
 import NormaTensor
 

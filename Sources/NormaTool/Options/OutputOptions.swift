@@ -11,15 +11,7 @@ struct OutputOptions: ParsableArguments {
         + "output folder."))
   var overwrite = false
 
-  @Flag(
-    help: ArgumentHelp(
-      "Go on with the run in --output: what it finished is kept, the rest is trained. Norms, seeds, batch sizes and "
-        + "learning rates may be more than before; all else must be equal."))
-  var resume = false
-
   func validate() throws {
-    if resume, overwrite { throw ValidationError("--resume keeps what --overwrite would replace: give one of them.") }
-    if resume, output == nil { throw ValidationError("--resume needs the --output of the run to go on with.") }
     if output?.isEmpty == true { throw ValidationError("--output must name a folder, got an empty text.") }
   }
 

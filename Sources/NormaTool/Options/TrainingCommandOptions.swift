@@ -35,7 +35,9 @@ struct TrainingCommandOptions: ParsableArguments {
     transform: ClassWeights.init(parsing:))
   var classWeights = ClassWeights.equal
 
-  @Flag(help: "Weigh pixels between close cells more, and the classes equally, by the U-Net paper's weight map.")
+  @Flag(
+    inversion: .prefixedNo, exclusivity: .chooseLast,
+    help: "Weigh pixels between close cells more, and the classes equally, by the U-Net paper's weight map.")
   var borderWeights = false
 
   @Option(help: ArgumentHelp("adam, adamw, sgd, nesterov, rmsprop or adagrad.", valueName: "name"))
@@ -59,6 +61,18 @@ struct TrainingCommandOptions: ParsableArguments {
   var schedule = Schedule.constant
 
   @Option(
+    help: ArgumentHelp(
+      "End when the validation loss has not become lower in so many epochs. (default: train all epochs)",
+      valueName: "epochs"))
+  var earlyStopping: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Validate and keep exponential moving averages of the weights, with this share of the old average, such as 0.999. "
+        + "(default: the weights themselves)", valueName: "decay"))
+  var ema: Double?
+
+  @Option(
     help: ArgumentHelp("float32 or bfloat16 activations; parameters stay float32.", valueName: "type"))
   var dtype = ActivationType.float32
 
@@ -68,6 +82,7 @@ struct TrainingCommandOptions: ParsableArguments {
   var memory = MemoryUse.standard
 
   @Flag(
+    inversion: .prefixedNo, exclusivity: .chooseLast,
     help: ArgumentHelp(
       "After every epoch, look into the network on one batch: drift of the norms' inputs, gradients, dead ReLUs, running "
         + "statistics, loss surface. Changes no result; norma doctor reads it."))
@@ -170,6 +185,10 @@ struct TrainingCommandOptions: ParsableArguments {
     if borderWeights, classWeights == .balanced {
       throw ValidationError("--border-weights already balances the classes; leave out --class-weights balanced.")
     }
+    if let earlyStopping, earlyStopping < 1 {
+      throw ValidationError("--early-stopping must be at least 1, got \(earlyStopping).")
+    }
+    if let ema, !(0..<1).contains(ema) { throw ValidationError("--ema must be at least 0 and below 1, got \(ema).") }
     guard weightDecay >= 0, weightDecay.isFinite else {
       throw ValidationError("--weight-decay must be at least 0, got \(weightDecay).")
     }
@@ -204,6 +223,8 @@ struct TrainingCommandOptions: ParsableArguments {
     options.dtype = dtype.dtype
     options.device = try resolvedDevice()
     options.recomputes = memory == .low
+    options.earlyStopping = earlyStopping
+    options.averageDecay = ema
     return options
   }
 }

@@ -1,0 +1,55 @@
+#if canImport(Glibc)
+  @preconcurrency import Glibc
+#elseif canImport(Musl)
+  @preconcurrency import Musl
+#else
+  import Darwin
+#endif
+
+import ArgumentParser
+import Logging
+
+/// How much a command tells about its work.
+struct LogOptions: ParsableArguments {
+  @Flag(name: .shortAndLong, help: "Tell more: checkpoints, files and what the machine offers.")
+  var verbose = false
+
+  @Flag(name: .shortAndLong, help: "Tell warnings and errors only, and show no progress.")
+  var quiet = false
+
+  func validate() throws {
+    if verbose, quiet { throw ValidationError("--verbose and --quiet contradict each other: give one of them.") }
+  }
+
+  /// Makes the log that the command's messages go to; called once, first.
+  func start() {
+    let level: Logger.Level = quiet ? .warning : verbose ? .debug : .info
+    LoggingSystem.bootstrap { _ in StandardErrorLog(logLevel: level) }
+  }
+}
+
+/// The log of the tool. Messages of level info are what a user should see in any case.
+let log = Logger(label: "norma")
+
+extension Logger {
+  /// Whether progress is to be shown.
+  var showsProgress: Bool { logLevel <= .info }
+}
+
+/// Lines on standard error, each with its level unless it is info.
+private struct StandardErrorLog: LogHandler {
+  var metadata: Logger.Metadata = [:]
+  var logLevel: Logger.Level
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    // Over a bar that is being drawn.
+    let start = isatty(2) == 1 ? "\r\u{1B}[K" : ""
+    fputs(start + (event.level == .info ? "" : "\(event.level): ") + "\(event.message)\n", stderr)
+    fflush(stderr)
+  }
+}

@@ -1,0 +1,164 @@
+import NormaExchange
+import NormaFormats
+import NormaNN
+import NormaRecords
+import NormaTensor
+
+/// What a training has come to, besides its tensors.
+public struct TrainingState: Codable, Sendable, Equatable {
+  /// The epochs that are over.
+  public internal(set) var history: [EpochRecord] = []
+  /// Milliseconds of every step so far, and how long each waited for its data.
+  public internal(set) var stepMilliseconds: [Double] = []
+  public internal(set) var dataWaitMilliseconds: [Double] = []
+  /// The epoch with the lowest validation loss so far, from 1.
+  public internal(set) var bestEpoch: Int?
+  /// Of the epoch under way.
+  public internal(set) var epoch = EpochSums()
+
+  /// Sums over the samples of the steps so far.
+  public struct EpochSums: Codable, Sendable, Equatable {
+    public internal(set) var steps = 0
+    public internal(set) var samples = 0
+    public internal(set) var loss = 0.0
+    public internal(set) var accuracy = 0.0
+    public internal(set) var seconds = 0.0
+    public internal(set) var dataWaitSeconds = 0.0
+  }
+}
+
+/// When to write checkpoints, and how.
+public struct CheckpointPlan {
+  /// The time after which one is written inside an epoch.
+  public var interval: Duration
+  /// Writes one, as ``SegmentationTrainer/writeCheckpoint(to:notes:)`` does.
+  public var write: () throws -> Void
+  /// Asked after every step: true writes a checkpoint and ends the training.
+  public var isInterrupted: () -> Bool
+
+  public init(
+    every interval: Duration = .seconds(600), isInterrupted: @escaping () -> Bool = { false },
+    write: @escaping () throws -> Void
+  ) {
+    self.interval = interval
+    self.write = write
+    self.isInterrupted = isInterrupted
+  }
+}
+
+/// A training that was asked to end and left a checkpoint to go on from.
+public struct TrainingInterrupted: Error, CustomStringConvertible, Sendable {
+  public var description: String { "the training was interrupted; its checkpoint is written" }
+}
+
+/// Keeps the time between checkpoints.
+struct CheckpointKeeper {
+  private let plan: CheckpointPlan
+  private var last = ContinuousClock.now
+
+  init(_ plan: CheckpointPlan) { self.plan = plan }
+
+  mutating func write() throws {
+    try plan.write()
+    last = .now
+  }
+
+  mutating func writeIfDue() throws { if ContinuousClock.now - last >= plan.interval { try write() } }
+
+  mutating func stopIfAsked(isWritten: Bool) throws {
+    guard plan.isInterrupted() else { return }
+    if !isWritten { try write() }
+    throw TrainingInterrupted()
+  }
+}
+
+// A checkpoint is one safetensors file, so that it is replaced at once or not at all. Its tensors are the network's state
+// (`model.`), the optimizer's (`optimizer.`), averages (`average.`), the best epoch's state (`best.`) and the generators'
+// (`generator.0` …); the rest is JSON in its metadata. Samples and their order follow from the seed, the epoch and the number of
+// steps; so does the schedule, with the validation losses.
+extension SegmentationTrainer {
+  private static let version = "1"
+
+  /// Writes what ``restore(from:)`` needs, atomically: where it throws, an earlier checkpoint is as it was.
+  /// - Parameter notes: the caller's own metadata, kept beside that of the training.
+  public func writeCheckpoint(to path: String, notes: [String: String] = [:]) throws {
+    var entries = model.weightEntries(prefix: "model.")
+    entries += try optimizer.state.stateDictionary().map { .init("optimizer." + $0.key, $0.value) }
+    if let average { entries += try average.stateDictionary().map { .init("average." + $0.key, $0.value) } }
+    if !bestState.isEmpty {
+      entries += zip(model.stateDictionary(), bestState).map { .init("best." + $0.key, $1) }
+    }
+    entries += try generators.enumerated().map { .init("generator.\($0)", try $1.state()) }
+    let own = [
+      "checkpoint": Self.version, "training": try jsonText(of: state, isPretty: false),
+      "options": try jsonText(of: options.fingerprint, isPretty: false),
+    ]
+    try Safetensors.write(entries, metadata: notes.merging(own) { $1 }, to: path)
+  }
+
+  /// Takes over a checkpoint of a training of the same network with the same options, so that ``run(onStep:onEpoch:checkpoints:)``
+  /// ends as that training would have: on the CPU with equally many threads, bit for bit.
+  /// - Throws: ``TrainingError`` for what is no checkpoint or one of other options, `StateError` for one of another network,
+  ///   `FormatError` for a file that cannot be read. After a throw the trainer is of no more use.
+  public func restore(from file: SafetensorsReader) throws {
+    func damaged(_ what: String) -> TrainingError {
+      TrainingError("'\(file.path)' is no checkpoint that training can go on from: \(what)")
+    }
+    guard file.metadata["checkpoint"] == Self.version else {
+      throw damaged(
+        "version \(Self.version) was expected, got \(file.metadata["checkpoint"] ?? "none"); give a checkpoint of this norma"
+      )
+    }
+    guard let state = file.metadata["training"].flatMap({ try? record(TrainingState.self, fromJSON: $0) }),
+      let given = file.metadata["options"].flatMap({ try? record([String: String].self, fromJSON: $0) })
+    else { throw damaged("what it says of the training cannot be read; it is damaged") }
+    let own = options.fingerprint
+    let different = Set(own.keys).union(given.keys).filter { own[$0] != given[$0] }.sorted()
+    guard different.isEmpty else {
+      throw damaged(
+        "it was written with other options ("
+          + different.map { "\($0) \(given[$0] ?? "none") there, \(own[$0] ?? "none") now" }.joined(separator: "; ")
+          + ")")
+    }
+    guard state.history.map(\.epoch) == Array(1..<state.history.count + 1), state.history.count <= options.epochs,
+      state.epoch.steps >= 0, state.epoch.steps == 0 || state.history.count < options.epochs,
+      state.bestEpoch.map({ (1...max(1, state.history.count)).contains($0) }) ?? true
+    else { throw damaged("its numbers of epochs and steps contradict each other; it is damaged") }
+    try model.loadWeights(from: file, prefix: "model.")
+    var memory = optimizer.state
+    try memory.load(stateDictionary: file.tensors(prefix: "optimizer."))
+    optimizer.state = memory
+    try average?.load(stateDictionary: file.tensors(prefix: "average."))
+    let best = try file.tensors(prefix: "best.")
+    if options.keepsBest, state.bestEpoch != nil {
+      let own = model.stateDictionary()
+      try StateError.check(best.mapValues(\.shape), against: own.map { ($0.key, $0.value.shape) })
+      bestState = try own.map { key, value in
+        let kept = try value.detached().cloned()
+        if let given = best[key] { try kept.copy(from: given) }
+        return kept
+      }
+    }
+    for (index, generator) in generators.enumerated() {
+      guard let entry = file.entry("generator.\(index)"), entry.type == .u8 else {
+        throw damaged("the state of generator \(index) is missing")
+      }
+      try generator.setState(file.tensor(entry))
+    }
+    self.state = state
+  }
+}
+
+extension TrainingOptions {
+  /// What has to be equal for a training to go on, by the names on the command line.
+  fileprivate var fingerprint: [String: String] {
+    [
+      "epochs": "\(epochs)", "crop": "\(loader.crop)", "batch-size": "\(loader.batchSize)",
+      "samples-per-epoch": "\(loader.samplesPerEpoch)", "seed": "\(loader.seed)", "augment": "\(loader.augmentation)",
+      "border-weights": "\(loader.borderWeighting.map { "\($0)" } ?? "none")", "loss": "\(loss)",
+      "optimizer": optimizer.rawValue, "learning-rate": "\(learningRate)", "momentum": "\(momentum ?? 0)",
+      "weight-decay": "\(weightDecay)", "schedule": schedule.name, "dtype": "\(dtype)",
+      "early-stopping": "\(earlyStopping ?? 0)", "ema": "\(averageDecay ?? 0)",
+    ]
+  }
+}
