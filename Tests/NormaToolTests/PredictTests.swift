@@ -93,6 +93,20 @@ import Testing
     #expect(turned > 10 * exact)
   }
 
+  @Test func anInterruptionLeavesNothing() throws {
+    let folder = try folder()
+    _ = try folder.writeStack("long.tif", pages: 400) { page, y, x in Float((x * 7 + y * 3 + page) % 256) }
+    let before = folder.names
+    let outcome = try Tool.run(
+      ["predict", "--model", "run", "long.tif", "-o", "out.tif", "--tta"], in: folder.url
+    ) { process in
+      while process.isRunning, !folder.names.contains(where: { $0.hasSuffix(".part") }) { usleep(10_000) }
+      kill(process.processIdentifier, SIGINT)
+    }
+    #expect(outcome.status == 128 + SIGINT && outcome.output.isEmpty, "\(outcome.errors)")
+    #expect(folder.names == before)
+  }
+
   static let bad: [BadInputTests.Case] = [
     .init(name: "missing file", arguments: ["none.tif"], says: ["none.tif", "No such file"]),
     .init(name: "not a TIFF", arguments: ["text.tif"], says: ["text.tif", "not a TIFF"]),
