@@ -25,7 +25,8 @@ let package = Package(
       name: "Norma",
       targets: [
         "NormaTensor", "NormaNN", "NormaNormalization", "NormaModels", "NormaFormats", "NormaData", "NormaMetrics",
-        "NormaStatistics", "NormaRecords", "NormaExchange", "NormaTraining", "NormaExperiment", "NormaReport",
+        "NormaStatistics", "NormaRecords", "NormaExchange", "NormaPrediction", "NormaTraining", "NormaExperiment",
+        "NormaReport",
       ]),
   ],
   dependencies: [
@@ -74,6 +75,7 @@ let package = Package(
 
     // Both together
     .target(name: "NormaExchange", dependencies: ["NormaNormalization", "NormaFormats"]),
+    .target(name: "NormaPrediction", dependencies: ["NormaNormalization", "NormaData"]),
     .target(
       name: "NormaTraining",
       dependencies: ["NormaNormalization", "NormaData", "NormaMetrics", "NormaRecords", "NormaExchange"]),
@@ -81,7 +83,7 @@ let package = Package(
     .executableTarget(
       name: "NormaTool",
       dependencies: [
-        "NormaExperiment", "NormaReport", "NormaMetrics", "NormaConfiguration",
+        "NormaExperiment", "NormaPrediction", "NormaReport", "NormaMetrics", "NormaConfiguration",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ]),
@@ -108,6 +110,9 @@ let package = Package(
       ]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
     .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
+    .testTarget(
+      name: "NormaPredictionTests",
+      dependencies: ["NormaPrediction", "NormaTraining", "NormaModels", "TestSupport"]),
     .testTarget(
       name: "NormaTrainingTests", dependencies: ["NormaTraining", "NormaModels", "NormaData", "TestSupport"]),
     .testTarget(name: "NormaExperimentTests", dependencies: ["NormaExperiment"]),

@@ -115,6 +115,10 @@ static inline int norma_tiff_get_u32(TIFF *tiff, uint32_t tag, uint32_t *value) 
   return TIFFGetFieldDefaulted(tiff, tag, value);
 }
 
+static inline int norma_tiff_get_float(TIFF *tiff, uint32_t tag, float *value) {
+  return TIFFGetField(tiff, tag, value);
+}
+
 static inline const char *norma_tiff_get_string(TIFF *tiff, uint32_t tag) {
   const char *value = NULL;
   return TIFFGetField(tiff, tag, &value) ? value : NULL;
@@ -131,6 +135,10 @@ static inline int norma_tiff_set_u16(TIFF *tiff, uint32_t tag, uint16_t value) {
 
 static inline int norma_tiff_set_u32(TIFF *tiff, uint32_t tag, uint32_t value) {
   return TIFFSetField(tiff, tag, value);
+}
+
+static inline int norma_tiff_set_float(TIFF *tiff, uint32_t tag, float value) {
+  return TIFFSetField(tiff, tag, (double)value);
 }
 
 /// For pseudo tags, which take an int.

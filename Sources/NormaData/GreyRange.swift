@@ -39,19 +39,10 @@ public struct GreyRange: Sendable, Equatable {
   /// The range for a stack.
   /// - Throws: `DataError` if a value is not finite.
   public init(of stack: ImageStack) throws {
-    var least = stack.values.first ?? 0
-    var greatest = least
-    for (index, value) in stack.values.enumerated() {
-      guard value.isFinite else {
-        let page = index / (stack.channels * stack.height * stack.width)
-        throw DataError(
-          .imageValue,
-          "Expected finite grey values, received \(value) on page \(page + 1); repair or remove that page.")
-      }
-      least = min(least, value)
-      greatest = max(greatest, value)
-    }
-    self.init(format: stack.format, least: least, greatest: greatest)
+    var bounds = GreyBounds(format: stack.format)
+    let perPage = stack.channels * stack.height * stack.width
+    for page in 0..<stack.pages { try bounds.add(stack.values[page * perPage..<(page + 1) * perPage], page: page) }
+    self = bounds.range
   }
 
   /// The range by the names that weight files carry in their metadata.
@@ -84,5 +75,35 @@ public struct GreyRange: Sendable, Equatable {
     var bits: Float = 256
     while bits - 1 < greatest { bits *= 4 }
     return bits - 1
+  }
+}
+
+/// The least and the greatest of values that come in parts, for their ``GreyRange``.
+public struct GreyBounds: Sendable {
+  private let format: SampleFormat
+  private var least = Float.infinity
+  private var greatest = -Float.infinity
+
+  public init(format: SampleFormat) { self.format = format }
+
+  /// Takes in values of a page, which is counted from 0.
+  /// - Throws: `DataError` if one is not finite.
+  public mutating func add(_ values: ArraySlice<Float>, page: Int) throws {
+    for value in values {
+      guard value.isFinite else {
+        throw DataError(
+          .imageValue,
+          "Expected finite grey values, received \(value) on page \(page + 1); repair or remove that page.")
+      }
+      least = min(least, value)
+      greatest = max(greatest, value)
+    }
+  }
+
+  /// The range for all values so far.
+  public var range: GreyRange {
+    least > greatest
+      ? GreyRange(format: format, least: 0, greatest: 0)
+      : GreyRange(format: format, least: least, greatest: greatest)
   }
 }

@@ -1,14 +1,17 @@
 /// One of the 8 symmetries of the square: optional transposition, then optional mirroring of each axis.
-struct Symmetry: Equatable {
+package struct Symmetry: Equatable, Sendable {
   /// 0 ..< 8; bit 0 mirrors columns, bit 1 mirrors rows, bit 2 transposes.
-  let index: Int
+  package let index: Int
 
-  static let identity = Symmetry(index: 0)
-  static let all = (0..<8).map(Symmetry.init)
+  package static let identity = Symmetry(index: 0)
+  package static let all = (0..<8).map { Symmetry(index: $0) }
 
-  private var signX: Int { index & 1 == 0 ? 1 : -1 }
-  private var signY: Int { index & 2 == 0 ? 1 : -1 }
-  private var transposes: Bool { index & 4 != 0 }
+  package var mirrorsColumns: Bool { index & 1 != 0 }
+  package var mirrorsRows: Bool { index & 2 != 0 }
+  package var transposes: Bool { index & 4 != 0 }
+
+  private var signX: Int { mirrorsColumns ? -1 : 1 }
+  private var signY: Int { mirrorsRows ? -1 : 1 }
 
   /// The matrix that takes an offset from the crop's centre, (x, y), to the offset to read from.
   var matrix: (xx: Int, xy: Int, yx: Int, yy: Int) {

@@ -43,6 +43,13 @@ public enum Folder {
   /// Whether there is a folder of this name.
   public static func isFolder(_ path: String) -> Bool { (try? fileKind(path)) == .folder }
 
+  /// Whether both names lead to one file that is there.
+  public static func isSameFile(_ a: String, _ b: String) -> Bool {
+    var (first, second) = (stat(), stat())
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_ino == second.st_ino
+      && first.st_dev == second.st_dev
+  }
+
   /// Whether there is a file or folder of this name.
   public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 }

@@ -6,20 +6,10 @@ struct ImageJStack {
   let offset: Int
   let pageBytes: Int
 
-  /// What the description of the first page tells ImageJ about the stack.
-  static func description(pages: Int) -> String {
-    pages > 1
-      ? "ImageJ=1.11a\nimages=\(pages)\nslices=\(pages)\nloop=false\n"
-      : "ImageJ=1.11a\n"
-  }
-
   /// The number of images that an ImageJ description declares, nil for any other text.
   static func declaredPages(_ description: String?) -> Int? {
     guard let description, description.hasPrefix("ImageJ=") else { return nil }
-    for line in description.split(whereSeparator: \.isNewline) where line.hasPrefix("images=") {
-      return Int(line.dropFirst("images=".count))
-    }
-    return nil
+    return TIFFDescription.value("images", in: description.split(whereSeparator: \.isNewline)).flatMap { Int($0) }
   }
 
   /// Looks at the selected directory, the only one of the file, which declares `pages` images.

@@ -10,9 +10,24 @@ struct Block {
   /// Channels stored side by side in the block, and the first of them.
   var interleaved = 1
   var channel = 0
+  /// Columns and rows of the block that are passed over before the first copied one.
+  var skippedColumns = 0
+  var skippedRows = 0
+
+  /// What of the block lies in a region of the page, placed in that region; nil for nothing.
+  func clipped(rows: Range<Int>, columns: Range<Int>) -> Block? {
+    let kept = (x: (x..<x + width).clamped(to: columns), y: (y..<y + height).clamped(to: rows))
+    if kept.x.isEmpty || kept.y.isEmpty { return nil }
+    var block = self
+    block.skippedColumns += kept.x.lowerBound - x
+    block.skippedRows += kept.y.lowerBound - y
+    (block.x, block.y) = (kept.x.lowerBound - columns.lowerBound, kept.y.lowerBound - rows.lowerBound)
+    (block.width, block.height) = (kept.x.count, kept.y.count)
+    return block
+  }
 }
 
-/// The planar Floats of one page.
+/// The planar Floats of one page, or of a region of it.
 struct PageTarget {
   let base: UnsafeMutablePointer<Float>
   let width: Int
@@ -26,7 +41,8 @@ func scatter<T>(_ raw: UnsafeRawPointer, _ block: Block, _ page: PageTarget, _ v
   for channel in 0..<block.interleaved {
     let plane = page.base + (block.channel + channel) * page.height * page.width
     for row in 0..<block.height {
-      let line = source + (row * block.rowSamples + channel)
+      let line =
+        source + ((block.skippedRows + row) * block.rowSamples + block.skippedColumns * block.interleaved + channel)
       let target = plane + ((block.y + row) * page.width + block.x)
       if block.interleaved == 1 {
         for x in 0..<block.width { target[x] = value(line[x]) }
@@ -85,10 +101,11 @@ func scatterBits(_ raw: UnsafeRawPointer, _ block: Block, _ page: PageTarget, in
   let source = raw.assumingMemoryBound(to: UInt8.self)
   let flip: UInt8 = inverted ? 0xFF : 0
   for row in 0..<block.height {
-    let line = source + row * block.rowSamples
+    let line = source + (block.skippedRows + row) * block.rowSamples
     let target = page.base + (block.channel * page.height + block.y + row) * page.width + block.x
     for x in 0..<block.width {
-      target[x] = ((line[x >> 3] ^ flip) << UInt8(x & 7)) & 0x80 == 0 ? 0 : 255
+      let bit = block.skippedColumns + x
+      target[x] = ((line[bit >> 3] ^ flip) << UInt8(bit & 7)) & 0x80 == 0 ? 0 : 255
     }
   }
 }

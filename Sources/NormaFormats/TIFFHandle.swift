@@ -69,6 +69,12 @@ final class TIFFHandle {
     return norma_tiff_get_u32(tiff, UInt32(tag), &value) != 0 ? Int(value) : nil
   }
 
+  func float(_ tag: Int32) -> Float? {
+    var value: Float = 0
+    norma_tiff_begin(message)
+    return norma_tiff_get_float(tiff, UInt32(tag), &value) != 0 && value.isFinite && value > 0 ? value : nil
+  }
+
   func string(_ tag: Int32) -> String? {
     norma_tiff_begin(message)
     return norma_tiff_get_string(tiff, UInt32(tag)).map { String(cString: $0) }
@@ -151,6 +157,11 @@ final class TIFFHandle {
   func set(_ tag: Int32, u32 value: Int) throws(TIFFFailure) {
     norma_tiff_begin(message)
     try check(norma_tiff_set_u32(tiff, UInt32(tag), UInt32(value)) != 0)
+  }
+
+  func set(_ tag: Int32, float value: Float) throws(TIFFFailure) {
+    norma_tiff_begin(message)
+    try check(norma_tiff_set_float(tiff, UInt32(tag), value) != 0)
   }
 
   func set(_ tag: Int32, string value: String) throws(TIFFFailure) {

@@ -124,6 +124,12 @@ extension TIFFPage {
       compression: compression, blockWidth: blockWidth, blockHeight: blockHeight)
   }
 
+  /// Whether the bytes of a strip are the samples themselves, so that rows can be read without libtiff.
+  func isStored(_ handle: TIFFHandle) -> Bool {
+    compression == Int(COMPRESSION_NONE) && coding == .samples && !isTiled
+      && handle.u16(TIFFTAG_FILLORDER) != Int(FILLORDER_LSB2MSB)
+  }
+
   private static func format(bits: Int, kind: Int) -> SampleFormat? {
     switch (Int32(kind), bits) {
     case (SAMPLEFORMAT_UINT, 8), (SAMPLEFORMAT_VOID, 8): .uint8

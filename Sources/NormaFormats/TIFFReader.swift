@@ -22,6 +22,12 @@ public final class TIFFReader {
   private let handle: TIFFHandle
   private let directories: [UInt64]
   private let contiguous: ImageJStack?
+  private var scratch = Scratch()
+  /// The strip or tile whose bytes the scratch holds, by directory and index.
+  private var held: (directory: UInt64, block: Int)?
+
+  /// What the first page says about the size of its pixels and, in ImageJ's words, about the stack.
+  public let description: TIFFDescription
 
   /// Opens a file and checks every page; throws `FormatError` where it cannot be read or holds unlike pages.
   public init(_ path: String) throws {
@@ -52,6 +58,8 @@ public final class TIFFReader {
       contiguous = try Self.contiguousStack(
         handle, declared: declared, directories: chain, page: first, path: path, length: file.length)
       directories = pages.map(\.directory)
+      try handle.select(directoryAt: directories[0])
+      description = TIFFDescription(handle)
       pageCount = contiguous?.pages ?? pages.count
       channels = first.channels
       height = first.height
@@ -100,24 +108,51 @@ public final class TIFFReader {
 
   /// Reads a range of pages; throws `FormatError` where it is empty, not in 0..<pageCount or cannot be decoded.
   public func readPages(_ range: Range<Int>) throws -> ImageStack {
-    guard range.lowerBound >= 0, range.upperBound <= pageCount, !range.isEmpty else {
+    try read(range, rows: 0..<height, columns: 0..<width, advice: "read fewer pages at a time")
+  }
+
+  /// Reads a rectangle of one page as an image of its size.
+  ///
+  /// Only the strips or tiles that it touches are decoded, and of unpacked strips only its rows are read. Beside the result
+  /// this takes the memory of one strip or tile as stored, which is kept for the next call: a packed page of a single strip
+  /// is decoded once for all its rectangles.
+  /// - Parameter columns: nil for all.
+  /// - Throws: `FormatError` where the page or the rectangle is not there, the rectangle is empty, or a part cannot be decoded.
+  public func readRegion(page: Int, rows: Range<Int>, columns: Range<Int>? = nil) throws -> ImageStack {
+    let columns = columns ?? 0..<width
+    guard (0..<pageCount).contains(page), !rows.isEmpty, !columns.isEmpty, rows.lowerBound >= 0,
+      rows.upperBound <= height, columns.lowerBound >= 0, columns.upperBound <= width
+    else {
       throw FormatError.reading(
-        path, "pages \(range) were asked for, the file has pages \(0..<pageCount) (counted from 0)")
+        path,
+        "rows \(rows) and columns \(columns) of page \(page) were asked for, the file has pages \(0..<pageCount) of "
+          + "rows \(0..<height) and columns \(0..<width) (counted from 0)")
     }
-    let perPage = product(channels, height, width)
-    let total = perPage.flatMap { product($0, range.count) }
-    try checkMemory(floats: total, path: path, advice: "read fewer pages at a time")
-    guard let perPage, let total else { return try readPages(0..<0) }
+    return try read(page..<page + 1, rows: rows, columns: columns, advice: "read fewer rows at a time")
+  }
+
+  private func read(
+    _ pages: Range<Int>, rows: Range<Int>, columns: Range<Int>, advice: String
+  ) throws -> ImageStack {
+    guard pages.lowerBound >= 0, pages.upperBound <= pageCount, !pages.isEmpty else {
+      throw FormatError.reading(
+        path, "pages \(pages) were asked for, the file has pages \(0..<pageCount) (counted from 0)")
+    }
+    let perPage = product(channels, rows.count, columns.count)
+    let total = perPage.flatMap { product($0, pages.count) }
+    try checkMemory(floats: total, path: path, advice: advice)
+    guard let perPage, let total else { preconditionFailure("what fits into memory can be counted") }
     let values = try [Float](unsafeUninitializedCapacity: total) { buffer, initialized in
-      var scratch = Scratch()
-      for (place, index) in range.enumerated() {
-        let target = PageTarget(
-          base: buffer.baseAddress! + place * perPage, width: width, height: height)
+      for (place, index) in pages.enumerated() {
+        let region = Region(
+          rows: rows, columns: columns,
+          target: PageTarget(
+            base: buffer.baseAddress! + place * perPage, width: columns.count, height: rows.count))
         do {
           if let contiguous {
-            try read(contiguous, index, into: target, &scratch)
+            try read(contiguous, index, region)
           } else {
-            try readDirectory(index, into: target, &scratch)
+            try readDirectory(index, region)
           }
         } catch let failure as TIFFFailure {
           throw FormatError.reading(path, "page \(index + 1): \(failure.text)")
@@ -126,11 +161,18 @@ public final class TIFFReader {
       initialized = total
     }
     return ImageStack(
-      known: range.count, channels: channels, height: height, width: width, format: format,
+      known: pages.count, channels: channels, height: rows.count, width: columns.count, format: format,
       values: values)
   }
 
-  private func readDirectory(_ index: Int, into target: PageTarget, _ scratch: inout Scratch) throws {
+  /// A rectangle of a page and where it goes.
+  private struct Region {
+    let rows: Range<Int>
+    let columns: Range<Int>
+    let target: PageTarget
+  }
+
+  private func readDirectory(_ index: Int, _ region: Region) throws {
     try handle.select(directoryAt: directories[index])
     let page = try TIFFPage(handle)
     // The file may have changed since it was opened.
@@ -140,45 +182,68 @@ public final class TIFFReader {
     let palette = page.coding == .palette ? handle.colorMap(count: 256) : nil
     if page.coding == .palette, palette == nil { throw TIFFFailure("its palette is missing") }
     if page.isDeflated { try handle.decodeDeflateByZlib() }
-    for index in 0..<page.blockCount {
-      let bytes = page.bytes(ofBlock: index)
-      let raw = try scratch.reserve(bytes)
-      try handle.decode(block: index, into: raw, count: bytes, warningsAreErrors: page.fillsGaps)
-      let column = index % page.blocksAcross
-      let row = index / page.blocksAcross % page.blocksDown
-      var block = Block(
+    let isStored = page.isStored(handle)
+    for blockIndex in 0..<page.blockCount {
+      let column = blockIndex % page.blocksAcross
+      let row = blockIndex / page.blocksAcross % page.blocksDown
+      let whole = Block(
         x: column * page.blockWidth, y: row * page.blockHeight,
-        width: min(page.blockWidth, width - column * page.blockWidth), height: page.rows(ofBlock: index),
+        width: min(page.blockWidth, width - column * page.blockWidth), height: page.rows(ofBlock: blockIndex),
         rowSamples: page.blockWidth * page.interleaved, interleaved: page.interleaved,
-        channel: page.isSeparate ? index / (page.blocksAcross * page.blocksDown) : 0)
+        channel: page.isSeparate ? blockIndex / (page.blocksAcross * page.blocksDown) : 0)
+      guard var block = whole.clipped(rows: region.rows, columns: region.columns) else { continue }
+      if isStored, block.height < whole.height {
+        try copyStored(block, at: Int(handle.storedRange(ofBlock: blockIndex).offset), page, region.target)
+        continue
+      }
+      let raw = try decoded(blockIndex, of: page, directory: directories[index])
       switch page.coding {
-      case .samples: scatter(page.format, raw, block, target, inverted: page.isInverted)
+      case .samples: scatter(page.format, raw, block, region.target, inverted: page.isInverted)
       case .bits:
         block.rowSamples = page.rowBytes
-        scatterBits(raw, block, target, inverted: page.isInverted)
-      case .palette: scatterPalette(palette ?? [], raw, block, target)
+        scatterBits(raw, block, region.target, inverted: page.isInverted)
+      case .palette: scatterPalette(palette ?? [], raw, block, region.target)
       }
     }
   }
 
-  private func read(
-    _ stack: ImageJStack, _ index: Int, into target: PageTarget, _ scratch: inout Scratch
-  ) throws {
+  /// The bytes of a strip or tile, which may be there from the call before.
+  private func decoded(_ index: Int, of page: TIFFPage, directory: UInt64) throws -> UnsafeMutableRawPointer {
+    let bytes = page.bytes(ofBlock: index)
+    if let held, held == (directory, index) { return try scratch.reserve(bytes) }
+    held = nil
+    let raw = try scratch.reserve(bytes)
+    try handle.decode(block: index, into: raw, count: bytes, warningsAreErrors: page.fillsGaps)
+    held = (directory, index)
+    return raw
+  }
+
+  /// Copies rows that lie unpacked in the file, in a strip that begins at `offset`.
+  private func copyStored(_ block: Block, at offset: Int, _ page: TIFFPage, _ target: PageTarget) throws {
+    var block = block
+    let bytes = block.height * page.rowBytes
+    held = nil
+    let raw = try scratch.reserve(bytes)
+    try file.read(
+      at: offset + block.skippedRows * page.rowBytes,
+      into: UnsafeMutableRawBufferPointer(start: raw, count: bytes))
+    block.skippedRows = 0
+    scatter(format, raw, block, target, swapped: handle.isByteSwapped, inverted: page.isInverted)
+  }
+
+  private func read(_ stack: ImageJStack, _ index: Int, _ region: Region) throws {
     try handle.select(directoryAt: directories[0])
     let page = try TIFFPage(handle)
-    let raw = try scratch.reserve(stack.pageBytes)
-    try file.read(
-      at: stack.offset + index * stack.pageBytes,
-      into: UnsafeMutableRawBufferPointer(start: raw, count: stack.pageBytes))
     // A separate plane is one block behind the other, so each is copied as an image of its own.
     let planes = page.isSeparate ? channels : 1
     for plane in 0..<planes {
       let block = Block(
         width: width, height: height, rowSamples: width * page.interleaved,
-        interleaved: page.interleaved, channel: plane)
-      scatter(
-        format, raw + plane * (stack.pageBytes / planes), block, target,
-        swapped: handle.isByteSwapped, inverted: page.isInverted)
+        interleaved: page.interleaved, channel: plane
+      ).clipped(rows: region.rows, columns: region.columns)
+      guard let block else { continue }
+      let start = stack.offset + index * stack.pageBytes + plane * (stack.pageBytes / planes)
+      try copyStored(block, at: start, page, region.target)
     }
   }
 }

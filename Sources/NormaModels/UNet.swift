@@ -37,6 +37,30 @@ public final class UNet: Module, Layer {
     /// Height and width of the input are multiples of this.
     public var extentMultiple: Int { 1 << depth }
 
+    /// How far from an output pixel the input lies that it depends on, in pixels along either axis; statistics that norms take
+    /// of the input are no part of it.
+    public var receptiveRadius: Int {
+      /// What the given pixels of a level on the way down read of the input: two 3×3 convolutions, and the pooling before them.
+      func encoder(_ level: Int, _ range: ClosedRange<Int>) -> ClosedRange<Int> {
+        let input = range.lowerBound - 2...range.upperBound + 2
+        return level == 0 ? input : encoder(level - 1, 2 * input.lowerBound...2 * input.upperBound + 1)
+      }
+      /// On the way up: the level's own convolutions over what the skip and the 2×2 convolution of the enlarged level below read.
+      func decoder(_ level: Int, _ range: ClosedRange<Int>) -> ClosedRange<Int> {
+        if level == depth { return encoder(level, range) }
+        let joined = range.lowerBound - 2...range.upperBound + 2
+        let skip = encoder(level, joined)
+        let up = decoder(level + 1, joined.lowerBound >> 1...(joined.upperBound + 1) >> 1)
+        return min(skip.lowerBound, up.lowerBound)...max(skip.upperBound, up.upperBound)
+      }
+      let margin = head == .seed ? 1 : 0
+      // The poolings' windows lie on a lattice, so it matters where in a window a pixel is.
+      return (0..<extentMultiple).map { pixel in
+        let read = decoder(0, pixel - margin...pixel + margin)
+        return max(pixel - read.lowerBound, read.upperBound - pixel)
+      }.max()!
+    }
+
     /// Checks the options without making the network.
     /// - Throws: ``NormalizationError`` for a group count that does not divide the channels of every level.
     public func validate() throws {

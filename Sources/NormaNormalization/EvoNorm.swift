@@ -100,6 +100,9 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
 
   var keptStatistics: RunningStatistics? { runningStatistics }
 
+  /// B0 in evaluation too has those of planes.
+  var takesImageStatistics: Bool { true }
+
   var runningStatistics: RunningStatistics? {
     guard case .b0(let momentum) = form, let runningVar else { return nil }
     return RunningStatistics(mean: nil, variance: runningVar, momentum: momentum, unbiased: true)

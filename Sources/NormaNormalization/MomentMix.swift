@@ -133,6 +133,25 @@ final class MomentMix: @unchecked Sendable {
   func means(_ k: Int) -> UnsafePointer<Double> { UnsafePointer(branchMeans[k]) }
   func variances(_ k: Int) -> UnsafePointer<Double> { UnsafePointer(branchVariances[k]) }
 
+  /// Σ w_k μ_k and Σ λ_k σ²_k.
+  @inline(__always)
+  private func mixed(
+    _ cell: Int, _ meanShares: [Double], _ varianceShares: [Double]
+  ) -> (mean: Double, variance: Double) {
+    var (mu, variance) = (0.0, 0.0)
+    for k in branchMeans.indices {
+      mu += meanShares[k] * branchMeans[k][cell]
+      variance += varianceShares[k] * branchVariances[k][cell]
+    }
+    return (mu, variance)
+  }
+
+  /// The solved statistics of the first sample, as a branch that looks at no data.
+  var solution: Branch {
+    let found = (0..<shape.channels).map { mixed($0, recipe.meanShares.values, recipe.varianceShares.values) }
+    return .fixed(mean: found.map(\.mean), variance: found.map(\.variance))
+  }
+
   /// From the moments of the block's planes to the coefficients of its scale and shift.
   func solve(_ block: TableBlock) {
     let (inputBias, weight, bias) = (recipe.inputBias, recipe.weight, recipe.bias)
@@ -182,11 +201,8 @@ final class MomentMix: @unchecked Sendable {
       let row = n * shape.channels
       for c in block.channels {
         let cell = row + c
-        var (mu, variance) = (0.0, 0.0)
-        for k in branches.indices {
-          mu += meanShares[k] * branchMeans[k][cell]
-          variance += varianceShares[k] * branchVariances[k][cell]
-        }
+        let (mean, variance) = mixed(cell, meanShares, varianceShares)
+        var mu = mean
         let reciprocal = 1 / (variance + recipe.epsilon).squareRoot()
         let parameter = recipe.perSample ? cell : c
         let gamma = weight?[parameter] ?? 1

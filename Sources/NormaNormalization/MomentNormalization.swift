@@ -13,7 +13,7 @@ import NormaTensor
 /// Sources: Ioffe & Szegedy 2015 (batch), Ba et al. 2016 (layer), Ulyanov et al. 2016 (instance), Wu & He
 /// 2018 (group), Luo et al. 2019 (switchable, sections 3 and appendix).
 struct MomentNormalization {
-  let branches: [Branch]
+  var branches: [Branch]
   var mixture = Mixture.one
   /// [C], or [N, C] for values of every sample's own; nil for γ = 1, β = 0.
   var weight: Tensor?
@@ -44,7 +44,7 @@ struct MomentNormalization {
 
   func computed(_ x: Tensor) throws -> (output: Tensor, mix: MomentMix) {
     let kernels = try Self.kernels(for: x)
-    let optionals = [weight, bias, inputBias, mixture.logits?.mean, mixture.logits?.variance]
+    let optionals = optionals
     let mix = try solver(
       for: x, shape: kernels.shape(of: x, branches: branches, keepsSamples: isPerSample || varianceFactor != 1),
       optionals)
@@ -77,6 +77,17 @@ struct MomentNormalization {
     }
     return (output[0], mix)
   }
+
+  /// With the statistics that an image of the given planes' moments has in the place of the data's own.
+  func fixed(by moments: PlaneMoments, for x: Tensor) throws -> MomentNormalization {
+    let mix = try solver(for: x, shape: MomentShape(moments), optionals)
+    mix.take(moments)
+    var fixed = self
+    (fixed.branches, fixed.mixture, fixed.varianceFactor) = ([mix.solution], .one, 1)
+    return fixed
+  }
+
+  private var optionals: [Tensor?] { [weight, bias, inputBias, mixture.logits?.mean, mixture.logits?.variance] }
 
   private var isPerSample: Bool { weight?.rank == 2 || bias?.rank == 2 }
 

@@ -86,25 +86,40 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
       throw NormalizationError("an input bias of shape [\(channels)] was expected, got \(inputBias.shape)")
     }
     let running = runningStatistics
-    let stated = try branches
-    let measured = running.flatMap { running in stated.firstIndex { $0.partition == running.partition } }
-    var used = stated
-    if let running, let measured, !isTraining { used[measured] = try running.branch }
+    let (used, measured) = try usedBranches(running)
+    let looksAtData = used.contains { $0.partition != nil }
+    let moments = looksAtData ? try ImageMoments.current?.moments(entering: input) : nil
     let pooled = used.compactMap { if case .pooled(let partition) = $0 { partition } else { nil } }
-    if pooled.count == used.count { try NormalizationError.checkValues(of: pooled, in: input, Self.self) }
+    if pooled.count == used.count, moments == nil {
+      try NormalizationError.checkValues(of: pooled, in: input, Self.self)
+    }
     let activation = replacesActivation ? .none : activation
     let fused = FusedActivation(activation)
     let (weight, bias) = try affine()
-    let normalization = MomentNormalization(
+    var normalization = MomentNormalization(
       branches: used, mixture: try mixture, weight: weight, bias: bias, inputBias: inputBias, epsilon: epsilon,
-      varianceFactor: varianceFactor(positions: shape.positions), renormalization: try renormalization(),
-      activation: fused ?? .none, kept: keptStatistics)
+      varianceFactor: varianceFactor(positions: moments?.positions ?? shape.positions),
+      renormalization: try renormalization(), activation: fused ?? .none, kept: keptStatistics)
+    if let moments { normalization = try normalization.fixed(by: moments, for: input) }
     let (output, mix) = try normalization(input)
     if isTraining, let running, let measured {
       try track(
         mix.statistics(ofBranch: measured), running, valuesPerChannel: running.partition.valuesPerPart(shape))
     }
     return try finish(fused == nil ? try activation.consuming(output) : output)
+  }
+
+  /// The branches of a pass, in evaluation with running statistics in the place of those that they average; and which branch
+  /// that is.
+  private func usedBranches(_ running: RunningStatistics?) throws -> (branches: [Branch], measured: Int?) {
+    var used = try branches
+    let measured = running.flatMap { running in used.firstIndex { $0.partition == running.partition } }
+    if let running, let measured, !isTraining { used[measured] = try running.branch }
+    return (used, measured)
+  }
+
+  final var takesImageStatistics: Bool {
+    get throws { try usedBranches(runningStatistics).branches.contains { $0.partition != nil } }
   }
 
   /// - Throws: ``NormalizationError`` for an input that this layer cannot take.

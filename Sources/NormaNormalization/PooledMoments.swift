@@ -18,23 +18,30 @@ extension Tensor {
   private func momentTables(_ partitions: [Partition]) throws -> [Tensor] {
     let kernels = try MomentNormalization.kernels(for: self)
     let branches = partitions.map { Branch.pooled($0) }
-    let shape = MomentShape(self)
+    let given = try ImageMoments.current?.moments(entering: self)
+    let shape = given.map(MomentShape.init) ?? MomentShape(self)
     let mix = MomentMix(
       shape: shape,
       MixRecipe(
         branches: branches, meanShares: Shares(values: branches.map { _ in 0 }) { $0 },
         varianceShares: Shares(values: branches.map { _ in 0 }) { $0 }, epsilon: 1, roundsToFloat: dtype != .float64))
     let type = dtype.accumulation
-    return try CustomFunction.apply("pooled moments", inputs: [self], isTwiceDifferentiable: false) {
-      try kernels.moments(of: self, into: mix)
-      mix.solve(shape.whole)
-      let outputs = try branches.indices.flatMap { k in
+    func results() throws -> [Tensor] {
+      try branches.indices.flatMap { k in
         try [mix.table(ofMeans: k), mix.table(ofVariances: k)].map {
           try Tensor($0, shape: [shape.samples, shape.channels]).to(dtype: type).to(device: self.device)
         }
       }
+    }
+    if let given {
+      mix.take(given)
+      return try results()
+    }
+    return try CustomFunction.apply("pooled moments", inputs: [self], isTwiceDifferentiable: false) {
+      try kernels.moments(of: self, into: mix)
+      mix.solve(shape.whole)
       return (
-        outputs: outputs, saved: [self],
+        outputs: try results(), saved: [self],
         backward: { pass in
           let gradients: [[Double]?] = try pass.gradients.map { try $0?.array() }
           let solution = MomentMix(shape: shape, mix.recipe)

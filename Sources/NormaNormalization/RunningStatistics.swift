@@ -50,6 +50,8 @@ extension Tensor {
 final class StatisticsEstimate {
   private(set) var batches = 0
   private var values = 0.0
+  /// Values per channel that the statistics were taken over.
+  var count: Int { Int(values) }
   private var mean: [Double] = []
   private var meanSquares: [Double] = []
   private var variance: [Double] = []
@@ -90,6 +92,8 @@ protocol StatisticsKeeping: Module {
   var runningStatistics: RunningStatistics? { get }
   /// What a conversion takes over: those, or fixed ones.
   var keptStatistics: RunningStatistics? { get }
+  /// Whether the present mode takes statistics of the input, and not running ones alone.
+  var takesImageStatistics: Bool { get throws }
   /// Collects what training batches would add to the running statistics, while there is one.
   var estimation: StatisticsEstimate? { get set }
 }

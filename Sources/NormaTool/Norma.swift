@@ -11,8 +11,8 @@ struct Norma: ParsableCommand {
     version: version,
     subcommands: [
       CompareCommand.self, TrainCommand.self, ClaimsCommand.self, ReportCommand.self, DoctorCommand.self,
-      EvaluateCommand.self, ExportCommand.self, ImportCommand.self, WeightsCommand.self, DescribeCommand.self,
-      ExplainCommand.self, AdviseCommand.self, BenchCommand.self,
+      PredictCommand.self, EvaluateCommand.self, ExportCommand.self, ImportCommand.self, WeightsCommand.self,
+      DescribeCommand.self, ExplainCommand.self, AdviseCommand.self, BenchCommand.self,
       InfoCommand.self,
     ])
 

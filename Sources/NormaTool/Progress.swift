@@ -53,9 +53,7 @@ final class Progress {
     // The runs still to come are taken to need as long as this one.
     let whole = elapsed / Double(done) * Double(total)
     let remaining = whole - elapsed + whole * Double(runs - runIndex - 1)
-    let width = 20
-    let filled = progress.step * width / progress.stepsPerEpoch
-    let bar = String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
+    let bar = Self.bar(Double(progress.step) / Double(progress.stepsPerEpoch))
     write(
       "\r\(name) \(progress.epoch)/\(epochs) \(bar) \(progress.step)/\(progress.stepsPerEpoch)  loss \(fixed(progress.loss, 4))  "
         + "acc \(fixed(progress.accuracy, 4))  ETA \(NormaReport.clock(remaining))\u{1B}[K")
@@ -69,6 +67,13 @@ final class Progress {
       "\(start)\(name) epoch \(record.epoch)/\(epochs)  \(fixed(record.seconds, 1)) s  loss \(fixed(record.loss, 4))  "
         + "acc \(fixed(record.accuracy, 4))  val loss \(fixed(record.validationLoss, 4))  "
         + "val acc \(fixed(record.validationAccuracy, 4))\(end)")
+  }
+
+  /// A bar of which a share of 0…1 is filled.
+  static func bar(_ share: Double) -> String {
+    let width = 20
+    let filled = min(width, Int(share * Double(width)))
+    return String(repeating: "█", count: filled) + String(repeating: "░", count: width - filled)
   }
 
   private func write(_ text: String) {

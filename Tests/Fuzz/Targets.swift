@@ -34,7 +34,7 @@ private func check(_ stack: ImageStack) {
     "\(stack.values.count) values in \(stack.pages) pages of \(stack.layoutDescription)")
 }
 
-/// The whole stack, and the last page by itself, which must be the same bits.
+/// The whole stack, and the last page and a part of it by themselves, which must be the same bits.
 private func readTIFF(_ path: String) throws {
   let stack = try ImageFile.read(path)
   check(stack)
@@ -43,6 +43,18 @@ private func readTIFF(_ path: String) throws {
   insist(
     last.values.elementsEqual(stack.values.suffix(stack.valuesPerPage)) { $0.bitPattern == $1.bitPattern },
     "a page differs when read by itself")
+  let (rows, columns) = (stack.height / 3..<stack.height, 0..<(stack.width + 1) / 2)
+  let region = try reader.readRegion(page: reader.pageCount - 1, rows: rows, columns: columns)
+  for channel in 0..<stack.channels {
+    for row in rows {
+      let start = (channel * stack.height + row) * stack.width
+      let part = (channel * rows.count + row - rows.lowerBound) * columns.count
+      insist(
+        region.values[part..<part + columns.count].elementsEqual(last.values[start..<start + columns.count]) {
+          $0.bitPattern == $1.bitPattern
+        }, "a region differs when read by itself")
+    }
+  }
 }
 
 private func readSafetensors(_ path: String) throws {

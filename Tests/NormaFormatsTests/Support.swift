@@ -109,3 +109,37 @@ func sample(
   return try ImageStack(
     pages: pages, channels: channels, height: height, width: width, format: format, values: values)
 }
+
+extension ImageStack {
+  /// A rectangle of one image.
+  func region(page: Int, rows: Range<Int>, columns: Range<Int>) throws -> ImageStack {
+    var values: [Float] = []
+    for c in 0..<channels {
+      for y in rows { values += columns.map { self[page, c, y, $0] } }
+    }
+    return try ImageStack(
+      pages: 1, channels: channels, height: rows.count, width: columns.count, format: format, values: values)
+  }
+}
+
+/// Reads rectangles of the pages, forwards and back, and compares them with the parts of the pages.
+func expectRegions(
+  of path: String, in stack: ImageStack, sourceLocation: SourceLocation = #_sourceLocation
+) throws {
+  let reader = try TIFFReader(path)
+  func ranges(_ extent: Int) -> [Range<Int>] {
+    [0..<extent, 0..<1, extent - 1..<extent, extent / 3..<extent / 2 + 1, extent / 2..<extent]
+  }
+  for page in (0..<stack.pages).reversed() {
+    for rows in ranges(stack.height) {
+      #expect(
+        try reader.readRegion(page: page, rows: rows)
+          == stack.region(page: page, rows: rows, columns: 0..<stack.width), sourceLocation: sourceLocation)
+      for columns in ranges(stack.width) {
+        #expect(
+          try reader.readRegion(page: page, rows: rows, columns: columns)
+            == stack.region(page: page, rows: rows, columns: columns), sourceLocation: sourceLocation)
+      }
+    }
+  }
+}

@@ -8,8 +8,12 @@ import Testing
 
   init() throws { folder = try Folder() }
 
+  /// The whole file, of which every kind of region has to be a part.
   func read(_ bytes: [UInt8]) throws -> ImageStack {
-    try TIFF.read(folder.write(bytes, "a.tif"))
+    let path = try folder.write(bytes, "a.tif")
+    let stack = try TIFF.read(path)
+    try expectRegions(of: path, in: stack)
+    return stack
   }
 
   @Test(arguments: [false, true], [false, true])

@@ -194,7 +194,9 @@ struct TrainingCommandOptions: ParsableArguments {
     }
   }
 
-  func resolvedDevice() throws -> Device {
+  func resolvedDevice() throws -> Device { try Self.device(named: device) }
+
+  static func device(named device: String) throws -> Device {
     switch device {
     case "cpu": return .cpu
     case "cuda": return try .cuda()
