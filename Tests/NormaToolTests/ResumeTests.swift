@@ -108,6 +108,12 @@ import Testing
     #expect(more.errors.contains("debug: checkpoint"))
     #expect(try Result(run) == Result(folder.path("whole")))
     #expect(try Result(run).files.keys.contains("weights-last-group-2.safetensors"))
+    for (weights, isThere) in [("last", true), ("best", true), ("worst", false)] {
+      let export = try Tool.run([
+        "export", "--model", run, "--weights", weights, "--onnx", folder.path("\(weights).onnx"),
+      ])
+      #expect((export.status == 0) == isThere, "\(export.errors)")
+    }
     let other = try Tool.run(["train", "--resume", run, "--epochs", "3"])
     #expect(other.status != 0 && other.errors.contains("--epochs 2 there, 3 now"))
   }

@@ -17,6 +17,13 @@ struct ModelOptions: ParsableArguments {
     help: ArgumentHelp("Which of the run's trainings, as in the names of its files: weights-NAME.", valueName: "name"))
   var run: String?
 
+  @Option(help: ArgumentHelp("best or last: after which epoch of norma train. (default: best)", valueName: "epoch"))
+  var weights: Weights?
+
+  enum Weights: String, ExpressibleByArgument, CaseIterable {
+    case best, last
+  }
+
   @Option(
     help: ArgumentHelp("The normalization, for weights that do not tell it. \(NormHelp.options)", valueName: "name"),
     transform: { try Normalization(parsing: $0) })
@@ -52,27 +59,35 @@ struct ModelOptions: ParsableArguments {
 
   private func weightsPath() throws -> String {
     guard Folder.isFolder(model) else {
-      if let run { throw ToolError("--run \(run) chooses from a run's folder, but '\(model)' is a file; leave it out") }
+      for (name, value) in [("run", run), ("weights", weights?.rawValue)] {
+        if let value {
+          throw ToolError("--\(name) \(value) chooses from a run's folder, but '\(model)' is a file; leave it out")
+        }
+      }
       return model
     }
     let results = "\(model)/results.json"
     guard Folder.exists(results) else {
       throw ToolError("the folder '\(model)' holds no results.json; give the folder of a run or a safetensors file")
     }
-    let stems = try ResultsFile.read(results).runs.map(\.fileStem).filter {
-      Folder.exists("\(model)/weights-\($0).safetensors")
+    func path(_ stem: String) -> String { "\(model)/weights-\(weights == .last ? "last-" : "")\(stem).safetensors" }
+    let stems = try ResultsFile.read(results).runs.map(\.fileStem).filter { Folder.exists(path($0)) }
+    guard let first = stems.first else {
+      throw ToolError(
+        weights == .last
+          ? "the run in '\(model)' has no weights of last epochs, which norma train keeps; take those of the best one"
+          : "the run in '\(model)' has no weights yet; let it finish a training")
     }
-    guard !stems.isEmpty else { throw ToolError("the run in '\(model)' has no weights yet; let it finish a training") }
     if let run {
       guard stems.contains(run) else {
         throw ToolError("the run in '\(model)' has no training '\(run)'; it has \(stems.joined(separator: ", "))")
       }
-      return "\(model)/weights-\(run).safetensors"
+      return path(run)
     }
     guard stems.count == 1 else {
       throw ToolError(
         "the run in '\(model)' has \(stems.count) trainings; choose one with --run: \(stems.joined(separator: ", "))")
     }
-    return "\(model)/weights-\(stems[0]).safetensors"
+    return path(first)
   }
 }
