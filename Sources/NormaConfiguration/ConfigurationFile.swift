@@ -30,7 +30,7 @@ public enum ConfigurationFile {
   /// - Throws: `FormatError` for a file that cannot be read, ``ConfigurationError`` for what is no such mapping and for keys that
   ///   are not among the known ones.
   public static func read(_ path: String, known: [Option]) throws -> [(name: String, value: String)] {
-    func problem(_ what: String) -> ConfigurationError { ConfigurationError(description: "'\(path)': \(what)") }
+    func problem(_ what: String) -> ConfigurationError { ConfigurationError("'\(path)': \(what)") }
     let text = try TextFile.read(path, largest: largest)
     let node: Node?
     do { node = try Yams.compose(yaml: text) } catch { throw problem("it is no YAML: \(error)") }
@@ -82,6 +82,7 @@ public enum ConfigurationFile {
 /// A configuration that cannot be used: what was expected, what came, what to do.
 public struct ConfigurationError: Error, CustomStringConvertible, Sendable {
   public let description: String
+  public init(_ description: String) { self.description = description }
 }
 
 /// The name that differs from the given one by the fewest insertions, deletions and replacements of characters (Levenshtein

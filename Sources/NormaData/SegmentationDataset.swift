@@ -73,6 +73,20 @@ public struct SegmentationDataset: Sendable {
       classes: classValues.count)
   }
 
+  /// Tells these slices from others: 64 bits of hash of images and labels (FNV-1a over words), in hexadecimal digits.
+  public var digest: String {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    func take(_ words: some Sequence<UInt32>) {
+      for word in words { hash = (hash ^ UInt64(word)) &* 0x100_0000_01b3 }
+    }
+    let area = height * width
+    take([channels, height, width, pages].map { UInt32(truncatingIfNeeded: $0) })
+    let (first, end) = (stackPages.lowerBound * area, stackPages.upperBound * area)
+    take(storage.images[first * channels..<end * channels].lazy.map(\.bitPattern))
+    take(storage.labels[first..<end].lazy.map(UInt32.init))
+    return String(hash, radix: 16)
+  }
+
   /// What a network trained on these slices needs to be used on others: the label value of every class, and how grey values
   /// became 0…1. ``GreyRange/init(metadata:)`` reads the latter.
   public var metadata: [String: String] {

@@ -117,7 +117,7 @@ public struct SegmentationExperiment {
     var record = RunRecord(
       cell.record, fileStem: fileStem, totalParameters: model.totalCount, trainableParameters: model.trainableCount)
     if let path = checkpoints?.path(fileStem), Folder.exists(path) {
-      record = try goOn(trainer, from: SafetensorsReader(path), record)
+      record = try goOn(trainer, probe, from: SafetensorsReader(path), record)
     }
     func measure() {
       record.history = trainer.history
@@ -133,7 +133,7 @@ public struct SegmentationExperiment {
         measure()
         let path = checkpoints.path(fileStem)
         let clock = ContinuousClock()
-        let elapsed = try clock.measure { try trainer.writeCheckpoint(to: path, notes: Self.notes(record)) }
+        let elapsed = try clock.measure { try trainer.writeCheckpoint(to: path, notes: Self.notes(record, probe)) }
         checkpoints.onWrite(path, elapsed / .seconds(1))
       }
     }
@@ -172,16 +172,19 @@ public struct SegmentationExperiment {
   }
 
   /// The record as a checkpoint keeps it; what the trainer knows too is left out.
-  private static func notes(_ record: RunRecord) throws -> [String: String] {
+  private static func notes(_ record: RunRecord, _ probe: TrainingProbe?) throws -> [String: String] {
     var record = record
     (record.history, record.stepMilliseconds, record.dataWaitMilliseconds) = ([], [], [])
-    return ["run": try jsonText(of: record, isPretty: false)]
+    return [
+      "run": try jsonText(of: record, isPretty: false),
+      "probe": try jsonText(of: probe?.memory ?? [:], isPretty: false),
+    ]
   }
 
   /// Has the trainer go on from a checkpoint.
   /// - Returns: the record as it was then.
   private func goOn(
-    _ trainer: SegmentationTrainer, from file: SafetensorsReader, _ fresh: RunRecord
+    _ trainer: SegmentationTrainer, _ probe: TrainingProbe?, from file: SafetensorsReader, _ fresh: RunRecord
   ) throws -> RunRecord {
     try trainer.restore(from: file)
     guard let text = file.metadata["run"], var record = try? NormaRecords.record(RunRecord.self, fromJSON: text),
@@ -190,6 +193,9 @@ public struct SegmentationExperiment {
       throw TrainingError(
         "'\(file.path)' is no checkpoint of \(fresh.cell.norm) with batch size \(fresh.cell.batchSize), learning rate "
           + "\(fresh.cell.learningRate) and seed \(fresh.cell.seed); remove it to train from the start")
+    }
+    if let text = file.metadata["probe"] {
+      probe?.memory = (try? NormaRecords.record([String: [[Double]]].self, fromJSON: text)) ?? [:]
     }
     record.fileStem = fresh.fileStem
     record.history = trainer.history

@@ -113,8 +113,10 @@ final class OutputFile {
   init(_ path: String, device: String? = nil) throws {
     if path.isEmpty { throw FormatError.writing(path, errorText(ENOENT)) }
     var status = stat()
-    if stat(path, &status) == 0, kind(of: status) == .folder {
-      throw FormatError.writing(path, errorText(EISDIR))
+    if stat(path, &status) == 0, kind(of: status) != .regular {
+      // A device or pipe would be replaced by a file, not written to.
+      throw FormatError.writing(
+        path, kind(of: status) == .folder ? errorText(EISDIR) : "it is not a regular file; give the name of a new one")
     }
     let folder = path.lastIndex(of: "/").map { path[...$0] } ?? ""
     var generator = SystemRandomNumberGenerator()
@@ -208,6 +210,23 @@ final class GrowingFile {
     defer { close(descriptor) }
     if let code = synchronize(descriptor) { throw FormatError.writing(path, errorText(code)) }
   }
+}
+
+/// A folder that only one process at a time may take for its own, for as long as this lives.
+public final class FolderLock {
+  private let descriptor: Int32
+
+  /// - Throws: ``FormatError`` where another process has taken the folder. Where the file system knows no locks, there is none.
+  public init(_ path: String) throws {
+    descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw FormatError.folder(path, errorText(errno)) }
+    if flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
+      close(descriptor)
+      throw FormatError.writing(path, "another process is writing into this folder; wait for it or choose another one")
+    }
+  }
+
+  deinit { close(descriptor) }
 }
 
 /// The names in a folder, in no particular order, without those that start with a dot.

@@ -72,6 +72,10 @@ public enum Safetensors {
     var header = Array("{\(fields.joined(separator: ","))}".utf8)
     // Spaces up to a multiple of 8 keep the data aligned.
     while header.count % 8 != 0 { header.append(UInt8(ascii: " ")) }
+    guard header.count <= SafetensorsReader.largestHeader else {
+      throw FormatError.writing(
+        path, "its header would have \(header.count) bytes, \(SafetensorsReader.largestHeader) are the most")
+    }
     let file = try OutputFile(path)
     try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try file.write($0) }
     try header.withUnsafeBytes { try file.write($0) }

@@ -59,11 +59,15 @@ extension UNet.Options {
     outputChannels = try shape("head.conv2.weight")[0]
     depth = (1...8).first { shapes["encoder.\($0).conv1.conv.weight"] == nil } ?? depth
     head = shapes["head.conv1.weight"] == nil ? .plain : .seed
-    guard (1...4096).contains(width), (1...4096).contains(inputChannels), (1...64).contains(outputChannels) else {
+    // The largest tensor has to be there, so that a file cannot ask for more memory than it is large.
+    let deepest = try shape("bottom.conv2.conv.weight")
+    guard (1...4096).contains(width), (1...4096).contains(inputChannels), (1...64).contains(outputChannels),
+      deepest == [width << depth, width << depth, 3, 3]
+    else {
       throw UNetError(
         description:
-          "the weights tell a U-Net of \(inputChannels) inputs, width \(width) and \(outputChannels) outputs, "
-          + "which cannot be")
+          "the weights tell a U-Net of \(inputChannels) inputs, width \(width), \(depth) poolings and \(outputChannels) outputs, "
+          + "but 'bottom.conv2.conv.weight' has the shape \(deepest)")
     }
   }
 }

@@ -114,7 +114,8 @@ extension StackPrediction.Output {
         throw PredictionError("the network tells \(max(2, classes)) classes apart, got \(values.count) values for them")
       }
       let labels = values.map { Float($0) }
-      if classes == 1 { return probabilities.map { labels[$0 > threshold ? 1 : 0] } }
+      // Of two classes the second, from one output or two.
+      if classes <= 2 { return probabilities.suffix(pixels).map { labels[$0 > threshold ? 1 : 0] } }
       return (0..<pixels).map { pixel in
         var best = 0
         for k in 1..<classes where probabilities[k * pixels + pixel] > probabilities[best * pixels + pixel] { best = k }

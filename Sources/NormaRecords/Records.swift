@@ -192,10 +192,12 @@ public struct DataRecord: Codable, Sendable, Equatable {
   public var classes: Int
   /// The accuracy of the best constant prediction on the slices that scores are taken on.
   public var constantAccuracy: Double
+  /// Tells the values of images and labels from others; nil in older records.
+  public var digest: String?
 
   public init(
     name: String, isSynthetic: Bool, trainingSlices: Int, validationSlices: Int, testSlices: Int = 0, height: Int,
-    width: Int, channels: Int, classes: Int, constantAccuracy: Double
+    width: Int, channels: Int, classes: Int, constantAccuracy: Double, digest: String? = nil
   ) {
     self.name = name
     self.isSynthetic = isSynthetic
@@ -207,6 +209,7 @@ public struct DataRecord: Codable, Sendable, Equatable {
     self.channels = channels
     self.classes = classes
     self.constantAccuracy = constantAccuracy
+    self.digest = digest
   }
 }
 

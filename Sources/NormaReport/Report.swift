@@ -144,8 +144,6 @@ extension ComparisonRecord {
   public var options: [(name: String, value: String)] {
     var options = configuration
     options["score"] = score.rawValue
-    // Says that there are none.
-    if options["class-weights"] == "equal" { options["class-weights"] = nil }
     for name in ["batch-size", "learning-rate"] where options[name]?.contains(",") == true {
       options[name + "s"] = options[name]
       options[name] = nil
@@ -161,13 +159,13 @@ extension ComparisonRecord {
     ["norma compare"]
       + options.compactMap { name, value in
         if value == "true" || value == "false" { return value == "true" ? "--\(name)" : nil }
-        return "--\(name) \(quoted(value))"
+        return "--\(name) \(shellWord(value))"
       }
   }
 }
 
 /// A word for a POSIX shell.
-private func quoted(_ word: String) -> String {
+public func shellWord(_ word: String) -> String {
   let isPlain = word.utf8.allSatisfy { byte in
     switch byte {
     case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

@@ -25,11 +25,20 @@ public enum ResultsFile {
         "'\(path)' has version \(version), expected \(ComparisonRecord.currentVersion); use the norma that wrote it, or run "
           + "the comparison again")
     }
+    let record: ComparisonRecord
     do {
-      return try record(fromText: String(decoding: data, as: UTF8.self))
+      record = try self.record(fromText: String(decoding: data, as: UTF8.self))
     } catch {
       throw ResultsError("'\(path)' is damaged: \(error)")
     }
+    // Parts of file names, some of which are removed.
+    if let run = record.runs.first(where: { run in
+      run.fileStem.isEmpty || run.fileStem.hasPrefix(".")
+        || run.fileStem.utf8.contains { $0 == UInt8(ascii: "/") || $0 == 0 }
+    }) {
+      throw ResultsError("'\(path)' is damaged: '\(run.fileStem)' cannot be part of the names of files")
+    }
+    return record
   }
 
   public static func record(fromText text: String) throws -> ComparisonRecord {

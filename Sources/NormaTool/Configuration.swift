@@ -21,12 +21,8 @@ enum Configuration {
     let given = Array(arguments.dropFirst())
     var options: [(name: String, value: String)]
     if let file = value(of: "config", in: given) {
-      do {
-        options = try ConfigurationFile.read(
-          file, known: known.filter(\.isForFiles).map { .init(name: $0.name, isFlag: $0.isFlag) })
-      } catch let error as ConfigurationError {
-        throw ValidationError(error.description)
-      }
+      options = try ConfigurationFile.read(
+        file, known: known.filter(\.isForFiles).map { .init(name: $0.name, isFlag: $0.isFlag) })
     } else if let folder = value(of: "resume", in: given) {
       options = try ResultsFile.read("\(folder)/results.json").options(of: command, known)
     } else {
@@ -77,9 +73,9 @@ extension ComparisonRecord {
     of command: any ParsableCommand.Type, _ known: [KnownOption]
   ) throws -> [(name: String, value: String)] {
     guard known.contains(where: { $0.name == "norm" }) else { return options }
-    guard runs.count <= 1, configuration["norms"]?.contains(",") != true, configuration["seeds"] ?? "1" == "1" else {
-      throw ValidationError("the run has several trainings; go on with it by norma compare --resume")
-    }
+    guard runs.count <= 1, configuration["seeds"] ?? "1" == "1",
+      ["norms", "batch-size", "learning-rate"].allSatisfy({ configuration[$0]?.contains(",") != true })
+    else { throw ConfigurationError("the run has several trainings; go on with it by norma compare --resume") }
     return optionsForTrain
   }
 
@@ -119,10 +115,14 @@ struct KnownOption {
       let command: Command
     }
     let dump = try JSONDecoder().decode(Dump.self, from: Data(command._dumpHelp().utf8))
-    return (dump.command.arguments ?? []).compactMap { argument in
-      let names = (argument.names ?? []).filter { $0.kind == "long" }.map(\.name)
-      guard let name = names.first else { return nil }
-      return KnownOption(name: name, isFlag: argument.kind == "flag", hasInversion: names.contains("no-\(name)"))
+    let arguments = (dump.command.arguments ?? []).compactMap { argument in
+      argument.names?.first { $0.kind == "long" }.map { (name: $0.name, isFlag: argument.kind == "flag") }
+    }
+    // The two names of a flag stand there as two arguments.
+    let names = Set(arguments.map(\.name))
+    return arguments.compactMap { name, isFlag in
+      if name.hasPrefix("no-"), names.contains(String(name.dropFirst(3))) { return nil }
+      return KnownOption(name: name, isFlag: isFlag, hasInversion: names.contains("no-\(name)"))
     }
   }
 }

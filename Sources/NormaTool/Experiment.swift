@@ -73,7 +73,7 @@ struct Experiment {
       configuration: configuration(options, grid, testSlices: loaded.test?.pages ?? 0),
       data: describe(loaded, experiment.scored), score: score)
     if let earlier = folder.earlier {
-      try checkThatItGoesOn(record, earlier, in: folder.path)
+      try checkThatItGoesOn(record, earlier, seeds: grid.seeds, in: folder.path)
       record.started = earlier.started
       record.runs = earlier.runs
       record.analysis = record.analyzed()
@@ -100,7 +100,14 @@ struct Experiment {
       )
     }
     if !done.isEmpty { log.info("\(done.count) finished trainings are kept, \(cells.count) are to do") }
+    func interrupt() throws -> Never {
+      try folder.writeReport(record)
+      try report(record, folder)
+      log.warning("interrupted; go on with: norma \(command) --resume \(shellWord(folder.path))")
+      throw ExitCode(128 + (Interruption.signal ?? 0))
+    }
     for (index, cell) in cells.enumerated() {
+      if Interruption.signal != nil { try interrupt() }
       let title = parts(cell, record).joined(separator: " ")
       progress.begin(title, index: index)
       // Overlays of one seed show what there is to see.
@@ -108,10 +115,7 @@ struct Experiment {
         try train(
           cell, experiment, grid, progress, folder, &record, overlays: cell.record.seed == grid.seeds[0])
       } catch is TrainingInterrupted {
-        try folder.writeReport(record)
-        try report(record, folder)
-        log.warning("interrupted; go on with: norma \(command) --resume '\(folder.path)'")
-        throw ExitCode(128 + (Interruption.signal ?? 0))
+        try interrupt()
       }
       if let failure = record.runs.first(where: { $0.cell == cell.record })?.failure {
         log.warning("\(title): \(failure)")
@@ -147,19 +151,25 @@ struct Experiment {
     }
     let stem = earlier.map { record.runs[$0].fileStem } ?? fileName(parts(cell, record).joined(separator: "-"))
     let board = try folder.tensorBoard(stem)
-    var shown = 0
+    // One that another run has left is not this one's.
+    if folder.earlier == nil { folder.removeCheckpoint(stem) }
+    var (shown, isFirst) = (0, true)
     let outcome = try experiment.train(
       cell, fileStem: stem, peakProcessBytes: { hasOwnPeak ? ProcessMemory.peakResidentBytes : nil },
       onStep: { progress.step($0) },
       onUpdate: { run in
         for (epoch, mixes) in zip(run.history, run.mixes).dropFirst(shown) {
           // Those of a checkpoint have been told before.
-          if shown > 0 || run.history.count == 1 { progress.epoch(epoch) }
+          if !isFirst { progress.epoch(epoch) }
           try board.write(epoch)
           try board.write(mixes, epoch: epoch.epoch)
         }
-        if shown == 0, run.history.count > 1 { log.info("going on after epoch \(run.history.count)") }
-        shown = run.history.count
+        if isFirst, run.history.count + run.stepMilliseconds.count > 0 {
+          log.info(
+            "going on from the checkpoint, \(run.history.count) epochs and \(run.stepMilliseconds.count) steps are done"
+          )
+        }
+        (shown, isFirst) = (run.history.count, false)
         try update(run)
       },
       onTrained: { model in
@@ -179,7 +189,8 @@ struct Experiment {
     record.analysis = record.analyzed()
     try update(outcome.record)
     try folder.writeReport(record)
-    folder.removeCheckpoint(stem)
+    // Other failures than of the training itself may be mended.
+    if outcome.record.failure == nil || outcome.record.hasDiverged { folder.removeCheckpoint(stem) }
   }
 
   /// The norm, and what else tells the cell from others. A grid that becomes wider adds parts: names with and without one differ.
@@ -193,7 +204,9 @@ struct Experiment {
   }
 
   /// - Throws: unless the records differ in what a wider grid may differ in alone.
-  private func checkThatItGoesOn(_ record: ComparisonRecord, _ earlier: ComparisonRecord, in folder: String) throws {
+  private func checkThatItGoesOn(
+    _ record: ComparisonRecord, _ earlier: ComparisonRecord, seeds: [UInt64], in folder: String
+  ) throws {
     let different = record.differentOptions(from: earlier)
     guard different.isEmpty else {
       let list = different.map { "--\($0.name) \($0.there ?? "not given") there, \($0.here ?? "not given") now" }
@@ -206,8 +219,21 @@ struct Experiment {
         "the run in '\(folder)' is scored by \(earlier.score.rawValue), not \(record.score.rawValue): what norms are compared by "
           + "is not to be chosen after the results; give the same --score or another --output")
     }
-    guard record.data == earlier.data else {
-      throw ToolError("the data are not those of the run in '\(folder)'; choose another --output")
+    var data = earlier.data
+    if data.digest == nil { data.digest = record.data.digest }
+    guard record.data == data else {
+      throw ToolError("the images or labels are not those of the run in '\(folder)'; choose another --output")
+    }
+    let seeds = Set(earlier.runs.map(\.cell.seed) + seeds).sorted()
+    guard zip(seeds, seeds.dropFirst()).allSatisfy({ $0 &+ 1 == $1 }) else {
+      throw ToolError(
+        "the run in '\(folder)' and this one have the seeds \(seeds.map(String.init).joined(separator: ", ")) together; they have "
+          + "to follow each other")
+    }
+    if command == "train", let other = earlier.runs.first(where: { $0.norm != norms[0].name }) {
+      throw ToolError(
+        "the run in '\(folder)' trains \(other.norm), not \(norms[0].name); go on with it by norma compare --resume to add norms, "
+          + "or choose another --output")
     }
   }
 
@@ -220,7 +246,9 @@ struct Experiment {
       name: loaded.name, isSynthetic: loaded.isSynthetic, trainingSlices: loaded.training.pages,
       validationSlices: loaded.validation.pages, testSlices: loaded.test?.pages ?? 0, height: loaded.training.height,
       width: loaded.training.width, channels: loaded.training.channels, classes: loaded.training.classes,
-      constantAccuracy: scored.classFrequencies.max() ?? 0)
+      constantAccuracy: scored.classFrequencies.max() ?? 0,
+      digest: ([loaded.training, loaded.validation] + (loaded.test.map { [$0] } ?? [])).map(\.digest).joined(
+        separator: "-"))
   }
 
   private func environment(_ device: Device) -> EnvironmentRecord {

@@ -32,6 +32,7 @@ struct ExportCommand: ParsableCommand {
   func run() throws {
     try Runtime.check()
     let loaded = try model.load()
+    try ToolError.check(output: onnx, isNone: [loaded.path])
     let options = loaded.network.options
     let multiple = options.extentMultiple
     let output = probabilities ? "probabilities" : "logits"

@@ -68,6 +68,7 @@ struct ImportCommand: ParsableCommand {
 
   func run() throws {
     try Runtime.check()
+    try ToolError.check(output: output, isNone: [weights, map])
     let file = try SafetensorsReader(weights)
     let keras: KerasImport
     do { keras = try KerasImport(parsing: TextFile.read(map)) } catch let error as KerasImportError {

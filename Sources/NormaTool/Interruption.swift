@@ -7,7 +7,7 @@
 #endif
 import Synchronization
 
-/// The user's or the system's wish that a run end: Ctrl-C (SIGINT) or SIGTERM.
+/// The user's or the system's wish that a run end: Ctrl-C (SIGINT), SIGTERM or a terminal that went away (SIGHUP).
 enum Interruption {
   private static let signalNumber = Atomic<Int32>(0)
 
@@ -17,24 +17,31 @@ enum Interruption {
     return number == 0 ? nil : number
   }
 
-  /// From now on the first signal only sets ``signal``; the second one ends the process as usual.
+  private static let watched = [SIGINT, SIGTERM, SIGHUP]
+
+  /// From now on the first signal only sets ``signal``; the next one ends the process as usual.
   static func watch() {
     // Made before a signal can come: a handler may not.
-    _ = signal
-    // A file that is not allowed to grow is an error like a full disk, not the end of the process.
-    _ = handle(SIGXFSZ, SIG_IGN)
+    _ = (signal, watched)
+    // A file that is not allowed to grow is an error like a full disk, and a reader of the output that has gone away is none:
+    // neither is to end the process before the checkpoint is written.
+    for number in [SIGXFSZ, SIGPIPE] { _ = handle(number, SIG_IGN) }
     // Who started this process may have had them blocked.
-    var both = sigset_t()
-    sigemptyset(&both)
-    for number in [SIGINT, SIGTERM] { sigaddset(&both, number) }
-    pthread_sigmask(SIG_UNBLOCK, &both, nil)
-    for number in [SIGINT, SIGTERM] {
-      _ = Self.handle(number) { number in
+    var all = sigset_t()
+    sigemptyset(&all)
+    for number in watched { sigaddset(&all, number) }
+    pthread_sigmask(SIG_UNBLOCK, &all, nil)
+    for number in watched {
+      let before = Self.handle(number) { number in
+        let code = errno
         Interruption.signalNumber.store(number, ordering: .relaxed)
-        _ = Interruption.handle(number, SIG_DFL)
+        for number in Interruption.watched { _ = Interruption.handle(number, SIG_DFL) }
         let note: StaticString = "\nEnding after this step; a second signal ends at once.\n"
         _ = write(2, note.utf8Start, note.utf8CodeUnitCount)
+        errno = code
       }
+      // What nohup or a shell in the background has switched off stays off.
+      if unsafeBitCast(before, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) { _ = handle(number, SIG_IGN) }
     }
   }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import NormaConfiguration
 
 /// The command-line tool.
 @main
@@ -20,9 +21,11 @@ struct Norma: ParsableCommand {
     let arguments = Array(CommandLine.arguments.dropFirst())
     do {
       main(try Configuration.expand(arguments, of: configuration.subcommands))
+    } catch let error as ConfigurationError {
+      // As wrong as a wrong command line.
+      exit(withError: ValidationError(error.description))
     } catch {
-      let command = configuration.subcommands.first { $0.configuration.commandName == arguments.first }
-      (command ?? Norma.self).exit(withError: error)
+      exit(withError: error)
     }
   }
 }

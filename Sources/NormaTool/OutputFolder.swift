@@ -16,6 +16,8 @@ import NormaTraining
 /// The folder that a run leaves its results in.
 struct OutputFolder {
   let path: String
+  /// Two runs in one folder would write over each other.
+  private let lock: FolderLock
 
   /// What the folder held, when the run goes on.
   let earlier: ComparisonRecord?
@@ -36,6 +38,7 @@ struct OutputFolder {
           + "--overwrite to replace them")
     }
     try Folder.make("\(path)/overlays")
+    lock = try FolderLock(path)
     // What a process that was killed left half written.
     for name in names(in: path) where name.hasPrefix(".norma-") && name.hasSuffix(".part") { remove("\(path)/\(name)") }
     // In a folder without results nothing is this tool's to remove.

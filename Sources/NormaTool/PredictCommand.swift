@@ -98,14 +98,12 @@ struct PredictCommand: ParsableCommand {
 
   func run() throws {
     logOptions.start()
-    guard !Folder.isSameFile(input, output) else {
-      throw ToolError("--output '\(output)' is the input; choose another name, so that the images stay")
-    }
     try Runtime.check()
     _ = try InstructionSet.current.get()
     TensorMemory.install(.keepingFreedBlocks)
     if let threads { Runtime.threads = threads }
     let loaded = try model.load()
+    try ToolError.check(output: output, isNone: [input, loaded.path])
     let network = loaded.network.options
     let classes = max(2, network.outputChannels)
     if threshold != nil, classes > 2 {

@@ -20,6 +20,8 @@ final class Progress {
   private var runStart: ContinuousClock.Instant
   private var lastDrawn: ContinuousClock.Instant?
   private var name = ""
+  /// Steps that were done before, where a training goes on.
+  private var stepsBefore: Int?
 
   init(runs: Int, epochs: Int) {
     self.runs = runs
@@ -31,15 +33,19 @@ final class Progress {
     self.name = name
     runIndex = index
     runStart = clock.now
+    stepsBefore = nil
   }
 
   func step(_ progress: TrainingProgress) {
     guard log.showsProgress else { return }
     let now = clock.now
+    let done = (progress.epoch - 1) * progress.stepsPerEpoch + progress.step
+    let before = stepsBefore ?? done - 1
+    stepsBefore = before
     guard isTerminal else {
       // Lines come once per epoch here, which can be hours: tell early how long all will take.
-      if runIndex == 0, progress.epoch == 1, progress.step == min(10, progress.stepsPerEpoch) {
-        let perStep = (now - runStart) / .seconds(1) / Double(progress.step)
+      if runIndex == 0, before == 0, done == min(10, progress.stepsPerEpoch) {
+        let perStep = (now - runStart) / .seconds(1) / Double(done)
         let all = perStep * Double(epochs * progress.stepsPerEpoch * runs)
         log.info("about \(NormaReport.clock(all)) for the whole run, by the first steps")
       }
@@ -47,12 +53,11 @@ final class Progress {
     }
     if let last = lastDrawn, now - last < .milliseconds(100), progress.step < progress.stepsPerEpoch { return }
     lastDrawn = now
-    let done = (progress.epoch - 1) * progress.stepsPerEpoch + progress.step
     let total = epochs * progress.stepsPerEpoch
     let elapsed = (now - runStart) / .seconds(1)
     // The runs still to come are taken to need as long as this one.
-    let whole = elapsed / Double(done) * Double(total)
-    let remaining = whole - elapsed + whole * Double(runs - runIndex - 1)
+    let perStep = elapsed / Double(done - before)
+    let remaining = perStep * Double(total - done + total * (runs - runIndex - 1))
     let bar = Self.bar(Double(progress.step) / Double(progress.stepsPerEpoch))
     write(
       "\r\(name) \(progress.epoch)/\(epochs) \(bar) \(progress.step)/\(progress.stepsPerEpoch)  loss \(fixed(progress.loss, 4))  "

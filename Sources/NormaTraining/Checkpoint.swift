@@ -89,9 +89,15 @@ extension SegmentationTrainer {
       entries += zip(model.stateDictionary(), bestState).map { .init("best." + $0.key, $1) }
     }
     entries += try generators.enumerated().map { .init("generator.\($0)", try $1.state()) }
+    // Numbers of every step would make the metadata long.
+    entries += try [("steps", state.stepMilliseconds), ("waits", state.dataWaitMilliseconds)].map {
+      .init("milliseconds." + $0, try Tensor($1))
+    }
+    var state = state
+    (state.stepMilliseconds, state.dataWaitMilliseconds) = ([], [])
     let own = [
       "checkpoint": Self.version, "training": try jsonText(of: state, isPretty: false),
-      "options": try jsonText(of: options.fingerprint, isPretty: false),
+      "options": try jsonText(of: fingerprint, isPretty: false),
     ]
     try Safetensors.write(entries, metadata: notes.merging(own) { $1 }, to: path)
   }
@@ -102,17 +108,18 @@ extension SegmentationTrainer {
   ///   `FormatError` for a file that cannot be read. After a throw the trainer is of no more use.
   public func restore(from file: SafetensorsReader) throws {
     func damaged(_ what: String) -> TrainingError {
-      TrainingError("'\(file.path)' is no checkpoint that training can go on from: \(what)")
+      TrainingError(
+        "'\(file.path)' is no checkpoint that this training can go on from: \(what); remove it to train from the start")
     }
     guard file.metadata["checkpoint"] == Self.version else {
       throw damaged(
-        "version \(Self.version) was expected, got \(file.metadata["checkpoint"] ?? "none"); give a checkpoint of this norma"
+        "version \(Self.version) was expected, got \(file.metadata["checkpoint"] ?? "none")"
       )
     }
-    guard let state = file.metadata["training"].flatMap({ try? record(TrainingState.self, fromJSON: $0) }),
+    guard var state = file.metadata["training"].flatMap({ try? record(TrainingState.self, fromJSON: $0) }),
       let given = file.metadata["options"].flatMap({ try? record([String: String].self, fromJSON: $0) })
-    else { throw damaged("what it says of the training cannot be read; it is damaged") }
-    let own = options.fingerprint
+    else { throw damaged("what it says of the training cannot be read") }
+    let own = fingerprint
     let different = Set(own.keys).union(given.keys).filter { own[$0] != given[$0] }.sorted()
     guard different.isEmpty else {
       throw damaged(
@@ -120,10 +127,22 @@ extension SegmentationTrainer {
           + different.map { "\($0) \(given[$0] ?? "none") there, \(own[$0] ?? "none") now" }.joined(separator: "; ")
           + ")")
     }
+    let (sums, loader) = (state.epoch, options.loader)
+    let batches = (loader.samplesPerEpoch + loader.batchSize - 1) / loader.batchSize
     guard state.history.map(\.epoch) == Array(1..<state.history.count + 1), state.history.count <= options.epochs,
-      state.epoch.steps >= 0, state.epoch.steps == 0 || state.history.count < options.epochs,
+      (0..<batches).contains(sums.steps), sums.steps == 0 || state.history.count < options.epochs,
+      sums.samples == sums.steps * loader.batchSize,
+      [sums.loss, sums.accuracy, sums.seconds, sums.dataWaitSeconds].allSatisfy(\.isFinite),
+      state.history.allSatisfy({ $0.validationLoss.isFinite }),
       state.bestEpoch.map({ (1...max(1, state.history.count)).contains($0) }) ?? true
-    else { throw damaged("its numbers of epochs and steps contradict each other; it is damaged") }
+    else { throw damaged("its numbers of epochs and steps contradict each other") }
+    func milliseconds(_ name: String) throws -> [Double] {
+      guard let entry = file.entry("milliseconds." + name), entry.type == .f64, entry.shape.count == 1 else {
+        throw damaged("the times of its steps are missing")
+      }
+      return try file.tensor(entry).array()
+    }
+    (state.stepMilliseconds, state.dataWaitMilliseconds) = (try milliseconds("steps"), try milliseconds("waits"))
     try model.loadWeights(from: file, prefix: "model.")
     var memory = optimizer.state
     try memory.load(stateDictionary: file.tensors(prefix: "optimizer."))
@@ -149,16 +168,33 @@ extension SegmentationTrainer {
   }
 }
 
-extension TrainingOptions {
+extension Tensor {
+  /// A count of steps that a file gave.
+  func stepCount(_ key: String) throws -> Int {
+    guard dtype == .int64, let count = try array(of: Int.self).first, (0..<1 << 48).contains(count) else {
+      throw TrainingError("a checkpoint's '\(key)' should be a count of steps, an int64 of at least 0, got \(self)")
+    }
+    return count
+  }
+}
+
+extension SegmentationTrainer {
   /// What has to be equal for a training to go on, by the names on the command line.
+  fileprivate var fingerprint: [String: String] {
+    options.fingerprint.merging(["images and labels": "\(training.digest) \(validation.digest)"]) { $1 }
+  }
+}
+
+extension TrainingOptions {
   fileprivate var fingerprint: [String: String] {
     [
       "epochs": "\(epochs)", "crop": "\(loader.crop)", "batch-size": "\(loader.batchSize)",
       "samples-per-epoch": "\(loader.samplesPerEpoch)", "seed": "\(loader.seed)", "augment": "\(loader.augmentation)",
       "border-weights": "\(loader.borderWeighting.map { "\($0)" } ?? "none")", "loss": "\(loss)",
-      "optimizer": optimizer.rawValue, "learning-rate": "\(learningRate)", "momentum": "\(momentum ?? 0)",
+      "optimizer": optimizer.rawValue, "learning-rate": "\(learningRate)",
+      "momentum": (momentum ?? optimizer.defaultMomentum).map { "\($0)" } ?? "none",
       "weight-decay": "\(weightDecay)", "schedule": schedule.name, "dtype": "\(dtype)",
-      "early-stopping": "\(earlyStopping ?? 0)", "ema": "\(averageDecay ?? 0)",
+      "early-stopping": earlyStopping.map { "\($0)" } ?? "none", "ema": averageDecay.map { "\($0)" } ?? "none",
     ]
   }
 }

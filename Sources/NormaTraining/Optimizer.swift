@@ -95,7 +95,7 @@ public struct OptimizerState {
     for (key, value) in own {
       guard let given = stateDictionary[key] else { continue }
       if key.hasSuffix(".step"), let index = Int(key.dropLast(".step".count)) {
-        steps[index] = Int(try given.item())
+        steps[index] = try given.stepCount(key)
       } else {
         try value.copy(from: given)
       }

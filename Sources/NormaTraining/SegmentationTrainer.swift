@@ -50,8 +50,8 @@ public final class SegmentationTrainer {
   /// Of everything in the network that is random.
   let generators: [Generator]
   private let followers: [any ProgressFollowing]
-  private let training: SegmentationDataset
-  private let validation: SegmentationDataset
+  let training: SegmentationDataset
+  let validation: SegmentationDataset
   let options: TrainingOptions
   /// Height and width that the model takes are multiples of this.
   private let extentMultiple: Int

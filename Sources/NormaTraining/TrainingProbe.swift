@@ -33,6 +33,12 @@ public final class TrainingProbe {
   /// Of the inputs at the last moment, by layer.
   private var last: [String: Moments] = [:]
 
+  /// What drifts are measured from, for checkpoints: by layer, the means and the variances of the inputs at the last moment.
+  public var memory: [String: [[Double]]] {
+    get { last.mapValues { [$0.mean, $0.variance] } }
+    set { last = newValue.filter { $0.value.count == 2 }.mapValues { (mean: $0[0], variance: $0[1]) } }
+  }
+
   /// - Parameter loss: one pass of the network over the batch that is looked at, and its loss, a scalar.
   public init(model: Module, loss: @escaping () throws -> Tensor) {
     self.model = model

@@ -9,7 +9,7 @@ import NormaTensor
 /// The smaller share at the start keeps the initial weights out. Polyak & Juditsky 1992 for the idea; the start as in
 /// TensorFlow's ExponentialMovingAverage.
 public final class WeightAverage {
-  /// The network's floating-point state, and its averages.
+  /// The network's parameters and running statistics, and their averages.
   private let values: [Tensor]
   private let averages: [Tensor]
   private let keys: [String]
@@ -18,7 +18,9 @@ public final class WeightAverage {
 
   /// - Parameter decay: the share of the old average, at least 0 and below 1.
   public init(_ module: Module, decay: Double) throws {
-    let state = module.stateDictionary().filter { $0.value.dtype.isFloatingPoint }
+    // Buffers of rank 0 count or follow a schedule.
+    let buffers = Set(module.namedBuffers().filter { $0.buffer.value.rank == 0 }.map(\.key))
+    let state = module.stateDictionary().filter { $0.value.dtype.isFloatingPoint && !buffers.contains($0.key) }
     keys = state.map(\.key)
     values = try state.map { try $0.value.detached() }
     averages = try values.map { try $0.cloned() }
@@ -65,6 +67,6 @@ public final class WeightAverage {
     let own = try self.stateDictionary()
     try StateError.check(stateDictionary.mapValues(\.shape), against: own.map { ($0.key, $0.value.shape) })
     for (key, average) in zip(keys, averages) { if let given = stateDictionary[key] { try average.copy(from: given) } }
-    if let given = stateDictionary["updates"] { updates = Int(try given.item()) }
+    if let given = stateDictionary["updates"] { updates = try given.stepCount("updates") }
   }
 }

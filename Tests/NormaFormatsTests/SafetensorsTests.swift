@@ -232,6 +232,8 @@ private struct ParsedFile {
     #expect(error?.description.contains(missing) == true)
     #expect(throws: FormatError.self) { try AtomicFile.write("text", to: folder.path) }
     #expect(throws: FormatError.self) { try AtomicFile.write("text", to: "") }
+    let device = #expect(throws: FormatError.self) { try AtomicFile.write("text", to: "/dev/null") }
+    #expect(device?.description.contains("not a regular file") == true)
     #expect(throws: FormatError.self) { try Safetensors.write([], to: missing) }
     #expect(folder.names.sorted() == [])
   }

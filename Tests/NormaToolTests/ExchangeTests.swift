@@ -134,11 +134,15 @@ import Testing
     .init(
       name: "misshaped", arguments: ["export", "--model", "misshaped.safetensors"],
       says: [
-        "encoder.0.conv1.conv.weight: expected [3, 1, 3, 3], got [2, 1, 3, 3]",
-        "head.conv1.weight: expected [2, 3, 3, 3]",
+        "encoder.0.conv2.conv.weight: expected [2, 2, 3, 3], got [5, 1]",
+        "head.conv1.weight: expected [2, 2, 3, 3], got [5, 1]",
       ]),
     .init(
-      name: "unknown norm", arguments: ["export", "--model", "bare.safetensors"], says: ["do not tell", "--norm"]),
+      name: "metadata of another width", arguments: ["export", "--model", "told.safetensors"],
+      says: ["width 3, its tensors 2", "told.safetensors"]),
+    .init(
+      name: "unknown norm", arguments: ["export", "--model", "bare.safetensors"],
+      says: ["does not tell its normalization", "--norm"]),
     .init(
       name: "no file", arguments: ["export", "--model", "none.safetensors"], says: ["none.safetensors", "No such file"]),
     .init(
@@ -171,7 +175,12 @@ import Testing
     try network.writeWeights(to: folder.path("bare.safetensors"))
     var other = network.options
     other.width = 3
-    try network.writeWeights(to: folder.path("misshaped.safetensors"), metadata: other.metadata)
+    try network.writeWeights(to: folder.path("told.safetensors"), metadata: other.metadata)
+    let misshaped = try network.weightEntries().map { entry in
+      try ["encoder.0.conv2.conv.weight", "head.conv1.weight"].contains(entry.name)
+        ? Safetensors.Entry(entry.name, Tensor.zeros([5, 1])) : entry
+    }
+    try Safetensors.write(misshaped, metadata: network.options.metadata, to: folder.path("misshaped.safetensors"))
     try "conv2d = encoder.0.conv1.conv".write(toFile: folder.path("map.txt"), atomically: true, encoding: .utf8)
     let before = folder.names
     let isExport = item.arguments[0] == "export" && !item.arguments.contains("--onnx")

@@ -112,7 +112,7 @@ import Testing
     .init(name: "not a TIFF", arguments: ["text.tif"], says: ["text.tif", "not a TIFF"]),
     .init(name: "channels", arguments: ["colour.tif"], says: ["1 channel,", "colour.tif", "3"]),
     .init(name: "no number", arguments: ["nan.tif"], says: ["finite", "page 2"]),
-    .init(name: "itself", arguments: ["images.tif", "-o", "./images.tif"], says: ["./images.tif", "is the input"]),
+    .init(name: "itself", arguments: ["images.tif", "-o", "./images.tif"], says: ["./images.tif", "is read too"]),
     .init(name: "tile", arguments: ["images.tif", "--tile", "40"], says: ["multiple of 16", "40", "choose 32"]),
     .init(name: "endless tile", arguments: ["images.tif", "--tile", "0"], says: ["--tile", "65536"]),
     .init(

@@ -88,19 +88,25 @@ import Testing
   @Test(arguments: [SIGINT, SIGTERM]) func anInterruptionLeavesTableAndCheckpoint(signal: Int32) throws {
     let folder = try TemporaryFolder()
     func arguments(_ name: String) -> [String] {
-      ["train", "--norm", "group:2", "--output", folder.path(name)] + Self.options + ["--samples-per-epoch", "40"]
+      ["train", "--norm", "group:2", "--output", folder.path(name)] + Self.options
+        + ["--samples-per-epoch", "40", "--epochs", "3"]
     }
     #expect(try Tool.run(arguments("whole")).status == 0)
     let run = folder.path("run")
     let outcome = try Tool.run(arguments("run")) { process in
-      // The table's file is there when the training begins.
-      while process.isRunning, !FileManager.default.fileExists(atPath: "\(run)/history-group-2.csv") { usleep(10_000) }
-      usleep(150_000)
+      // In the second epoch: what is measured at its end refers to the end of the first.
+      let history = "\(run)/history-group-2.csv"
+      while process.isRunning,
+        (try? String(contentsOfFile: history, encoding: .utf8).split(separator: "\n").count) ?? 0 < 2
+      {
+        usleep(10_000)
+      }
+      usleep(50_000)
       kill(process.processIdentifier, signal)
     }
     #expect(outcome.status == 128 + signal, "\(outcome.errors)")
     #expect(outcome.output.contains("group:2 is unfinished: "))
-    #expect(outcome.errors.contains("norma train --resume '\(run)'"))
+    #expect(outcome.errors.contains("norma train --resume \(run)"))
     #expect(FileManager.default.fileExists(atPath: "\(run)/checkpoint-group-2.safetensors"))
     #expect(FileManager.default.fileExists(atPath: "\(run)/report.html"))
     let more = try Tool.run(["train", "--resume", run, "--verbose"])
@@ -114,8 +120,77 @@ import Testing
       ])
       #expect((export.status == 0) == isThere, "\(export.errors)")
     }
-    let other = try Tool.run(["train", "--resume", run, "--epochs", "3"])
-    #expect(other.status != 0 && other.errors.contains("--epochs 2 there, 3 now"))
+    let other = try Tool.run(["train", "--resume", run, "--epochs", "4"])
+    #expect(other.status != 0 && other.errors.contains("--epochs 3 there, 4 now"))
+    let stranger = try Tool.run(["train", "--resume", run, "--norm", "batch"])
+    #expect(stranger.status != 0 && stranger.errors.contains("norma compare --resume"))
+    let far = try Tool.run(["compare", "--resume", run, "--seed", "10"])
+    #expect(far.status != 0 && far.errors.contains("0, 10 together"))
+  }
+
+  @Test func onlyTheSameDataGoOn() throws {
+    let folder = try TemporaryFolder()
+    let run = folder.path("run")
+    let labels = try folder.writeStack("labels.tif") { _, y, x in (x / 8 + y / 8) % 2 == 0 ? 0 : 255 }
+    func images(_ step: Int) throws -> String {
+      try folder.writeStack("images.tif") { page, y, x in Float((x * 7 + y * step + page) % 256) }
+    }
+    let small = ["--width", "2", "--crop", "32", "--epochs", "1", "--samples-per-epoch", "2", "--val-slices", "1"]
+    let arguments = ["compare", "--norms", "none", "--labels", labels, "--output", run] + small
+    #expect(try Tool.run(arguments + ["--images", images(3)]).status == 0)
+    _ = try images(5)
+    let other = try Tool.run(["compare", "--resume", run, "--norms", "none,batch"])
+    #expect(other.status == 1 && other.errors.contains("images or labels are not those"), "\(other.errors)")
+    _ = try images(3)
+    #expect(try Tool.run(["compare", "--resume", run, "--norms", "none,batch"]).status == 0)
+  }
+
+  @Test func aNewRunTakesNoCheckpointOfAnother() throws {
+    let folder = try TemporaryFolder()
+    let run = folder.path("run")
+    let arguments = ["train", "--norm", "none", "--output", run] + Self.options
+    #expect(try Tool.run(arguments).status == 0)
+    let expected = try Result(run)
+    // A checkpoint of a training with other data, and nothing that tells of it.
+    let other = try Tool.run(arguments + ["--overwrite", "--synthetic-seed", "5", "--samples-per-epoch", "200"]) {
+      process in
+      let checkpoint = "\(run)/checkpoint-none.safetensors"
+      while process.isRunning, !FileManager.default.fileExists(atPath: checkpoint) { usleep(10_000) }
+      kill(process.processIdentifier, SIGKILL)
+    }
+    #expect(other.status == SIGKILL)
+    try FileManager.default.removeItem(atPath: "\(run)/results.json")
+    #expect(try Tool.run(arguments).status == 0)
+    #expect(try Result(run) == expected)
+  }
+
+  @Test func twoRunsCannotShareAFolder() throws {
+    let folder = try TemporaryFolder()
+    let run = folder.path("run")
+    let arguments = ["train", "--norm", "none", "--output", run] + Self.options
+    let lock = try FolderLock(folder.url.path)
+    #expect(throws: FormatError.self) { try FolderLock(folder.url.path) }
+    try FileManager.default.createDirectory(atPath: run, withIntermediateDirectories: true)
+    try withExtendedLifetime((lock, FolderLock(run))) {
+      let outcome = try Tool.run(arguments)
+      #expect(outcome.status == 1 && outcome.errors.contains("another process"), "\(outcome.errors)")
+    }
+    #expect(try Tool.run(arguments).status == 0)
+  }
+
+  @Test(arguments: ["", "../../precious", ".", "a/b"]) func stemsThatLeaveTheFolderAreRefused(stem: String) throws {
+    let folder = try TemporaryFolder()
+    let run = folder.path("run")
+    #expect(try Tool.run(["train", "--norm", "none", "--output", run] + Self.options).status == 0)
+    var record = try ResultsFile.read("\(run)/results.json")
+    (record.runs[0].fileStem, record.runs[0].isFinished) = (stem, false)
+    try Data(ResultsFile.text(record).utf8).write(to: URL(fileURLWithPath: "\(run)/results.json"))
+    try Data().write(to: folder.url.appendingPathComponent("precious"))
+    for more in [["--resume", run], ["--output", run, "--overwrite"] + Self.options] {
+      let outcome = try Tool.run(["train"] + more)
+      if more[0] == "--resume" { #expect(outcome.status == 1 && outcome.errors.contains("names of files")) }
+      #expect(FileManager.default.fileExists(atPath: folder.path("precious")))
+    }
   }
 
   @Test func aFullDiskIsNamedAndLeavesTheLastCheckpoint() throws {

@@ -18,11 +18,11 @@ import Testing
 
     /// Small, with everything that a checkpoint has to keep: dropout, augmentation, running statistics, momentum.
     init(
-      _ norm: Normalization = .switchable, seed: UInt64 = 3, width: Int = 2,
+      _ norm: Normalization = .switchable, seed: UInt64 = 3, width: Int = 2, data dataSeed: UInt64 = 1,
       _ change: (inout TrainingOptions) -> Void = { _ in }
     ) throws {
       Runtime.threads = 1
-      let (images, labels) = SyntheticEM(width: 32, height: 32, slices: 3, seed: 1).make()
+      let (images, labels) = SyntheticEM(width: 32, height: 32, slices: 3, seed: dataSeed).make()
       let data = try SegmentationDataset(images: images, labels: labels, name: "synthetic").split(validationSlices: 1)
       var options = TrainingOptions(
         loader: .init(crop: 16, batchSize: 2, samplesPerEpoch: 7, seed: seed, augmentation: .full))
@@ -186,6 +186,7 @@ import Testing
     }
     #expect(failure(file) { try Training { $0.learningRate = 1 } }.contains("learning-rate 0.003 there, 1.0 now"))
     #expect(failure(file) { try Training(seed: 4) }.contains("seed 3 there, 4 now"))
+    #expect(failure(file) { try Training(data: 2) }.contains("images and labels"))
     #expect(failure(file) { try Training(.batch) }.contains("encoder.0.conv1.norm.mean_weight"))
     #expect(failure(file) { try Training(width: 4) }.contains("expected [4, 1, 3, 3], got [2, 1, 3, 3]"))
     try training.model.writeWeights(to: folder.path("w"))
@@ -193,7 +194,7 @@ import Testing
 
     // Every tensor that is left out, and every part of the metadata that is damaged.
     let entries = try file.entries.map { Safetensors.Entry($0.name, try file.tensor($0)) }
-    for kind in ["model.", "optimizer.", "generator."] {
+    for kind in ["model.", "optimizer.", "generator.", "milliseconds."] {
       let without = try #require(entries.firstIndex { $0.name.hasPrefix(kind) })
       var fewer = entries
       fewer.remove(at: without)
@@ -206,6 +207,49 @@ import Testing
         failure(try SafetensorsReader(folder.path("d"))) { try Training() }.contains("no checkpoint"), "\(key) \(value)"
       )
     }
+  }
+
+  @Test func countsThatCannotBeAreErrors() throws {
+    let folder = try TemporaryFolder()
+    let (path, broken) = (folder.path("c"), folder.path("b"))
+    func make() throws -> Training { try Training { $0.averageDecay = 0.9 } }
+    let training = try make()
+    try? training.trainer.run(
+      checkpoints: CheckpointPlan(isInterrupted: { true }) { try training.trainer.writeCheckpoint(to: path) })
+    let file = try SafetensorsReader(path)
+    let entries = try file.entries.map { Safetensors.Entry($0.name, try file.tensor($0)) }
+    let text = try #require(file.metadata["training"])
+    #expect(text.contains(#""samples":2,"#) && text.contains(#""steps":1"#))
+    for (old, new) in [
+      (#""samples":2,"#, #""samples":9223372036854775807,"#), (#""steps":1"#, #""steps":9223372036854775807"#),
+      (#""steps":1"#, #""steps":-1"#), (#""steps":1"#, #""steps":3"#), (#""loss":"#, #""loss":"nan","x":"#),
+    ] {
+      let metadata = file.metadata.merging(["training": text.replacing(old, with: new)]) { $1 }
+      try Safetensors.write(entries, metadata: metadata, to: broken)
+      let error = #expect(throws: TrainingError.self) { try make().trainer.restore(from: SafetensorsReader(broken)) }
+      #expect(error?.description.contains("contradict") == true, "\(new): \(error?.description ?? "")")
+    }
+    for key in ["optimizer.0.step", "average.updates"] {
+      for value in [try Tensor(Int.max), try Tensor(-1), try Tensor(Double.nan)] {
+        let changed = entries.map { $0.name == key ? Safetensors.Entry(key, value) : $0 }
+        try Safetensors.write(changed, metadata: file.metadata, to: broken)
+        let error = #expect(throws: TrainingError.self) { try make().trainer.restore(from: SafetensorsReader(broken)) }
+        #expect(error?.description.contains("count of steps") == true, "\(error?.description ?? "")")
+      }
+    }
+  }
+
+  @Test func averagesLeaveSchedulesAlone() throws {
+    let norm = try Normalization(parsing: "switchable:sparse")
+    let training = try Training(norm) { $0.averageDecay = 0.99 }
+    try training.trainer.run()
+    let radii = training.model.namedBuffers().filter { $0.key.hasSuffix("radius") }
+    #expect(!radii.isEmpty)
+    // The last step's, which is nearer to its end than any average.
+    let weights = try Training(norm)
+    try weights.trainer.run()
+    let expected = weights.model.namedBuffers().filter { $0.key.hasSuffix("radius") }
+    for (own, other) in zip(radii, expected) { #expect(try own.buffer.value.item() == other.buffer.value.item()) }
   }
 
   @Test func brokenCheckpointsAreErrorsNotCrashes() throws {

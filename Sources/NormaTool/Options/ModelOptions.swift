@@ -41,14 +41,23 @@ struct ModelOptions: ParsableArguments {
     let path = try weightsPath()
     let file = try SafetensorsReader(path)
     var options: UNet.Options
-    if file.metadata["architecture"] != nil {
-      options = try UNet.Options(metadata: file.metadata)
-    } else {
+    do {
       options = try UNet.Options(shapes: Dictionary(uniqueKeysWithValues: file.entries.map { ($0.name, $0.shape) }))
-      guard let norm else {
-        throw ToolError("the weights in '\(path)' do not tell their normalization; give it with --norm")
+      if file.metadata["architecture"] != nil {
+        let found = options.metadata
+        options = try UNet.Options(metadata: file.metadata)
+        // The network is made only after this, as large as the file says.
+        let told = options.metadata
+        for key in ["input_channels", "output_channels", "width", "depth", "head"] where told[key] != found[key] {
+          throw ToolError("its metadata tell \(key) \(told[key] ?? ""), its tensors \(found[key] ?? ""); it is damaged")
+        }
+      } else if norm == nil {
+        throw ToolError("it does not tell its normalization; give it with --norm")
       }
-      options.normalization = norm
+    } catch let error as FormatError {
+      throw error
+    } catch {
+      throw ToolError("the weights in '\(path)' cannot be used: \(error)")
     }
     if let norm { options.normalization = norm }
     let network = try UNet(options)

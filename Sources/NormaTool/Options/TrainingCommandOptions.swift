@@ -31,7 +31,7 @@ struct TrainingCommandOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "One weight per class in ascending order of label values, or balanced. (default: equal)", valueName: "list"),
+      "One weight per class in ascending order of label values, balanced or equal. (default: equal)", valueName: "list"),
     transform: ClassWeights.init(parsing:))
   var classWeights = ClassWeights.equal
 
@@ -132,8 +132,8 @@ struct TrainingCommandOptions: ParsableArguments {
     case list([Double])
 
     init(parsing text: String) throws {
-      if text == "balanced" {
-        self = .balanced
+      if text == "balanced" || text == "equal" {
+        self = text == "equal" ? .equal : .balanced
         return
       }
       self = .list(
