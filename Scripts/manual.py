@@ -12,6 +12,13 @@ import re
 import sys
 
 # What the definitions do not say.
+EXIT_STATUS = [
+    ("0", "Done."),
+    ("1", "It could not be done, as reported."),
+    ("64", "The command line or the configuration file is wrong."),
+    ("130, 143, 129", "Ended by Ctrl-C, SIGTERM or SIGHUP; ready for --resume where the command has it."),
+]
+
 ENVIRONMENT = [
     ("NORMA_INSTRUCTION_SET", "Instruction set of the normalization kernels; 'norma info' lists those that this processor can run."),
     ("OMP_NUM_THREADS", "Threads of one operator where --threads is not given."),
@@ -90,7 +97,9 @@ def page(command, path, version, date):
         lines.append(".SH ENVIRONMENT")
         for name, text in ENVIRONMENT:
             lines += [".TP", name, escaped(text)]
-    lines += [".SH EXIT STATUS", "0, or another number where an error was reported."]
+    lines.append(".SH EXIT STATUS")
+    for status, meaning in EXIT_STATUS:
+        lines += [".TP", status, escaped(meaning)]
     if len(path) > 1:
         lines += [".SH SEE ALSO", "\\fB%s\\fR(1)" % escaped("-".join(path[:-1]))]
     yield title, "\n".join(lines) + "\n"
