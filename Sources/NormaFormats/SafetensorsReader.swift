@@ -41,6 +41,10 @@ public final class SafetensorsReader {
       throw FormatError.reading(
         path, "a safetensors file begins with 8 bytes that tell its header's length, this one has \(file.length) bytes")
     }
+    let start = try file.bytes(at: 0, count: 4)
+    guard start != [0x50, 0x4B, 0x03, 0x04], start.prefix(2) != [0x80, 0x02] else {
+      throw FormatError.reading(path, "it is a file of torch.save; write it by safetensors.torch.save_file instead")
+    }
     let given = try file.bytes(at: 0, count: 8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
     guard given <= UInt64(Self.largestHeader), Int(given) <= file.length - 8 else {
       throw FormatError.reading(

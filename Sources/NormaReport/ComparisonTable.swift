@@ -77,7 +77,7 @@ public enum ComparisonTable {
     let isGrid = Set(record.runs.map(\.norm)).count < record.runs.count
     for run in record.runs {
       let name = isGrid ? run.fileStem : run.norm
-      if let failure = run.failure { lines.append("\(name) stopped early: \(failure)") }
+      if let failure = run.failure { lines.append("\(name) failed: \(failure)") }
       let epochs = "\(run.history.count) of \(record.configuration["epochs"] ?? "all") epochs"
       if run.stoppedEarly == true {
         lines.append("\(name) ended after \(epochs), as the validation loss no longer became lower (--early-stopping).")

@@ -207,7 +207,8 @@ extension ComparisonRecord {
     return finding(
       .interrupted, .warning, run,
       "It has \(run.history.count)\(epochs) epochs: it was interrupted or is still running.",
-      "Give the same command with --output and --resume; this training starts anew, finished ones are kept.")
+      "Go on with norma compare --resume FOLDER, or norma train --resume FOLDER: from the last checkpoint, to the same result."
+    )
   }
 
   /// Cells of the grid that no training was begun for.

@@ -15,7 +15,7 @@ struct CompareCommand: ParsableCommand {
 
   @Option(
     help: NormHelp.list(default: "batch,group,switchable"),
-    transform: CompareCommand.parseNorms)
+    completion: NormHelp.names, transform: CompareCommand.parseNorms)
   var norms: [Normalization] = [.batch, .group(groups: nil), .switchable]
 
   @OptionGroup(title: "Repeats") var grid: GridOptions

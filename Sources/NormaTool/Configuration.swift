@@ -98,8 +98,10 @@ struct KnownOption {
   /// Whether `--no-NAME` is there too.
   let hasInversion: Bool
 
-  /// Whether it may stand in a file, which cannot say where options come from or ask for help.
-  var isForFiles: Bool { !["config", "resume", "help", "version"].contains(name) }
+  /// Whether it may stand in a file, which describes a run and not how to tell of it.
+  var isForFiles: Bool {
+    !["config", "resume", "help", "version", "overwrite", "json", "verbose", "quiet"].contains(name)
+  }
 
   static func all(of command: any ParsableCommand.Type) throws -> [KnownOption] {
     struct Dump: Decodable {

@@ -22,7 +22,7 @@ struct EvaluateCommand: ParsableCommand {
   @Option(
     help: ArgumentHelp(
       "Label stack (TIFF, PNG or a folder of PNG files) with one value for the foreground and one for the background.",
-      valueName: "path"))
+      valueName: "path"), completion: .file())
   var truth: String
 
   @Option(
@@ -31,7 +31,7 @@ struct EvaluateCommand: ParsableCommand {
       Probabilities of the foreground as a stack of the same size: float in 0…1, or 8 or 16 bit, where 255 or 65535 \
       stands for 1.
       """,
-      valueName: "path"))
+      valueName: "path"), completion: .file())
   var prediction: String
 
   @Option(

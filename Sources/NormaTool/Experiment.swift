@@ -96,8 +96,10 @@ struct Experiment {
     Interruption.watch()
     if let earlier = folder.earlier, earlier.environment != record.environment {
       log.warning(
-        "the run was begun on another machine, version or number of threads: its times cannot be compared with the new ones"
-      )
+        """
+        the run was begun on another machine, version or number of threads: its times cannot be compared with the new ones, and \
+        results may differ in their last digits
+        """)
     }
     if !done.isEmpty { log.info("\(done.count) finished trainings are kept, \(cells.count) are to do") }
     func interrupt() throws -> Never {
@@ -207,7 +209,9 @@ struct Experiment {
   private func checkThatItGoesOn(
     _ record: ComparisonRecord, _ earlier: ComparisonRecord, seeds: [UInt64], in folder: String
   ) throws {
-    let different = record.differentOptions(from: earlier)
+    // The data are told apart by their digest, wherever they lie; threads change rounding and times, which is warned of.
+    let free = earlier.data.digest == nil ? ["threads"] : ["threads", "images", "labels"]
+    let different = record.differentOptions(from: earlier).filter { !free.contains($0.name) }
     guard different.isEmpty else {
       let list = different.map { "--\($0.name) \($0.there ?? "not given") there, \($0.here ?? "not given") now" }
       throw ToolError(
@@ -220,7 +224,7 @@ struct Experiment {
           + "is not to be chosen after the results; give the same --score or another --output")
     }
     var data = earlier.data
-    if data.digest == nil { data.digest = record.data.digest }
+    if data.digest == nil { data.digest = record.data.digest } else { data.name = record.data.name }
     guard record.data == data else {
       throw ToolError("the images or labels are not those of the run in '\(folder)'; choose another --output")
     }

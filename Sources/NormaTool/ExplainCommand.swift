@@ -21,7 +21,9 @@ struct ExplainCommand: ParsableCommand {
       with the same letter or colour share one statistic; one such set is drawn full.
       """)
 
-  @Argument(help: ArgumentHelp("A normalization with its options, such as group:8, or all.", valueName: "norm"))
+  @Argument(
+    help: ArgumentHelp("A normalization with its options, such as group:8, or all.", valueName: "norm"),
+    completion: NormHelp.names)
   var norm = "all"
 
   @Option(

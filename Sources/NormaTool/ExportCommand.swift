@@ -19,7 +19,7 @@ struct ExportCommand: ParsableCommand {
 
   @OptionGroup var model: ModelOptions
 
-  @Option(help: ArgumentHelp("The file to write.", valueName: "path"))
+  @Option(help: ArgumentHelp("The file to write.", valueName: "path"), completion: .file())
   var onnx: String
 
   @Flag(

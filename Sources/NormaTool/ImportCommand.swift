@@ -29,20 +29,23 @@ struct ImportCommand: ParsableCommand {
       1e-3: --norm batch:keras, and so have ports of switchable normalization: --norm switchable:keras.
       """)
 
-  @Argument(help: ArgumentHelp("The safetensors file of Keras's weights.", valueName: "weights"))
+  @Argument(help: ArgumentHelp("The safetensors file of Keras's weights.", valueName: "weights"), completion: .file())
   var weights: String
 
   @Flag(help: "The weights are Keras's.")
   var keras = false
 
-  @Option(help: ArgumentHelp("The file that says which module each layer is.", valueName: "path"))
+  @Option(help: ArgumentHelp("The file that says which module each layer is.", valueName: "path"), completion: .file())
   var map: String
 
-  @Option(name: .shortAndLong, help: ArgumentHelp("The safetensors file to write.", valueName: "path"))
+  @Option(
+    name: .shortAndLong, help: ArgumentHelp("The safetensors file to write.", valueName: "path"), completion: .file())
   var output: String
 
-  @Option(help: NormHelp.one(default: "batch"), transform: { try Normalization(parsing: $0) })
-  var norm: Normalization = .batch
+  @Option(
+    help: NormHelp.one(default: "batch:keras"), completion: NormHelp.names,
+    transform: { try Normalization(parsing: $0) })
+  var norm = try! Normalization(parsing: "batch:keras")
 
   @OptionGroup(title: "Network") var network: NetworkOptions
 

@@ -11,7 +11,7 @@ import Logging
 
 /// How much a command tells about its work.
 struct LogOptions: ParsableArguments {
-  @Flag(name: .shortAndLong, help: "Tell more: checkpoints, files and what the machine offers.")
+  @Flag(name: .shortAndLong, help: "Tell more, such as checkpoints and what the machine offers.")
   var verbose = false
 
   @Flag(name: .shortAndLong, help: "Tell warnings and errors only, and show no progress.")

@@ -25,10 +25,12 @@ struct PredictCommand: ParsableCommand {
   @OptionGroup var model: ModelOptions
 
   @Argument(
-    help: ArgumentHelp("TIFF or BigTIFF file with the channels that the network was trained with.", valueName: "input"))
+    help: ArgumentHelp("TIFF or BigTIFF file with the channels that the network was trained with.", valueName: "input"),
+    completion: .file())
   var input: String
 
-  @Option(name: [.short, .long], help: ArgumentHelp("TIFF file for the result.", valueName: "path"))
+  @Option(
+    name: [.short, .long], help: ArgumentHelp("TIFF file for the result.", valueName: "path"), completion: .file())
   var output: String
 
   @Option(
@@ -102,6 +104,9 @@ struct PredictCommand: ParsableCommand {
     _ = try InstructionSet.current.get()
     TensorMemory.install(.keepingFreedBlocks)
     if let threads { Runtime.threads = threads }
+    if Folder.isFolder(input) || input.lowercased().hasSuffix(".png") {
+      throw ToolError("norma predict reads TIFF stacks, got '\(input)'; save the images as one, such as by Fiji")
+    }
     let loaded = try model.load()
     try ToolError.check(output: output, isNone: [input, loaded.path])
     let network = loaded.network.options
@@ -124,12 +129,36 @@ struct PredictCommand: ParsableCommand {
       ? .labels(try labelValues(loaded, classes), threshold: Float(threshold ?? 0.5))
       : .probabilities((probabilities ?? .float32).format)
 
+    if let statistics, predictor.statistics == nil {
+      log.warning(
+        """
+        --statistics \(statistics.rawValue) changes nothing: \(network.normalization.name) takes none of the image
+        """)
+    }
+    if let trained = GreyRange(metadata: loaded.metadata), trained.format != stack.greyRange.format {
+      log.warning(
+        """
+        the network was trained on \(trained.format.rawValue) images, these are \(stack.greyRange.format.rawValue): their own range \
+        \(stack.greyRange.low)…\(stack.greyRange.high) becomes 0…1, which may not be what it knows
+        """)
+    }
+    let core = tile - 2 * predictor.halo
+    if predictor.statistics == .exact, !stack.isInOnePiece, core < tile / 4 {
+      log.warning(
+        """
+        of a tile of \(tile) pixels only \(core) are its own, so exact statistics take \(tile * tile / (core * core)) times as long as need \
+        be; a larger --tile is faster
+        """)
+    }
     let progress = PageProgress(pages: stack.pages)
     Interruption.watch()
     let duration = try ContinuousClock().measure {
       try stack.write(result, to: output) { page, share in
         // Thrown, so that the unfinished file goes.
-        if let signal = Interruption.signal { throw ExitCode(128 + signal) }
+        if let signal = Interruption.signal {
+          log.warning("interrupted; no file is written")
+          throw ExitCode(128 + signal)
+        }
         progress.show(page: page, share: share)
       }
     }
@@ -144,7 +173,9 @@ struct PredictCommand: ParsableCommand {
   }
 
   private func description(of predictor: TilePredictor, _ stack: StackPrediction) -> String {
-    if stack.isInOnePiece { return "the page's, in one piece" }
+    if stack.isInOnePiece {
+      return predictor.statistics == nil ? "none of the image; in one piece" : "the page's, in one piece"
+    }
     let statistics =
       switch predictor.statistics {
       case nil: "none of the image"
@@ -178,6 +209,7 @@ private final class PageProgress {
   private let start: ContinuousClock.Instant
   private var lastDrawn: ContinuousClock.Instant?
   private var finished = 0
+  private var hasEstimate = false
 
   init(pages: Int) {
     self.pages = pages
@@ -196,6 +228,11 @@ private final class PageProgress {
     if let lastDrawn, now - lastDrawn < .milliseconds(100) { return }
     lastDrawn = now
     let done = (Double(page) + share) / Double(pages)
+    // Without a terminal a page can take hours before its line comes.
+    if !line.isTerminal, !hasEstimate, elapsed > 5, done > 0 {
+      hasEstimate = true
+      log.info("about \(NormaReport.clock(elapsed / done)) in all, by the first tiles")
+    }
     line.show(
       "page \(page + 1)/\(pages) \(Progress.bar(share))  ETA \(NormaReport.clock(elapsed / max(done, 1e-9) - elapsed))")
   }

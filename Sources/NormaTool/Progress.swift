@@ -22,6 +22,8 @@ final class Progress {
   private var name = ""
   /// Steps that were done before, where a training goes on.
   private var stepsBefore: Int?
+  /// After the first steps, which take longer than the others.
+  private var warm: (step: Int, time: ContinuousClock.Instant)?
 
   init(runs: Int, epochs: Int) {
     self.runs = runs
@@ -33,7 +35,7 @@ final class Progress {
     self.name = name
     runIndex = index
     runStart = clock.now
-    stepsBefore = nil
+    (stepsBefore, warm) = (nil, nil)
   }
 
   func step(_ progress: TrainingProgress) {
@@ -44,9 +46,11 @@ final class Progress {
     stepsBefore = before
     guard isTerminal else {
       // Lines come once per epoch here, which can be hours: tell early how long all will take.
-      if runIndex == 0, before == 0, done == min(10, progress.stepsPerEpoch) {
-        let perStep = (now - runStart) / .seconds(1) / Double(done)
-        let all = perStep * Double(epochs * progress.stepsPerEpoch * runs)
+      if done == before + 5 { warm = (done, now) }
+      if runIndex == 0, done == before + min(15, max(2, progress.stepsPerEpoch)) {
+        let from = warm.flatMap { $0.step < done ? $0 : nil } ?? (step: before, time: runStart)
+        let perStep = (now - from.time) / .seconds(1) / Double(done - from.step)
+        let all = perStep * Double(epochs * progress.stepsPerEpoch * runs - before)
         log.info("about \(NormaReport.clock(all)) for the whole run, by the first steps")
       }
       return
@@ -89,7 +93,7 @@ final class Progress {
 
 /// A line on standard error that is written over until it is finished; without a terminal only finished lines.
 final class LineProgress {
-  private let isTerminal = isatty(2) == 1
+  let isTerminal = isatty(2) == 1
 
   func show(_ text: String) {
     if isTerminal, log.showsProgress { fputs("\r\(text)\u{1B}[K", stderr) }

@@ -12,7 +12,8 @@ struct ReportCommand: ParsableCommand {
       """)
 
   @Argument(
-    help: ArgumentHelp("Folders of runs of norma compare or norma train, or their results.json.", valueName: "run"))
+    help: ArgumentHelp("Folders of runs of norma compare or norma train, or their results.json.", valueName: "run"),
+    completion: .directory)
   var runs: [String]
 
   @Option(

@@ -11,7 +11,7 @@ struct TrainCommand: ParsableCommand {
 
   @Option(
     help: NormHelp.one(default: "batch"),
-    transform: { try Normalization(parsing: $0) })
+    completion: NormHelp.names, transform: { try Normalization(parsing: $0) })
   var norm: Normalization = .batch
 
   @OptionGroup(title: "Data") var data: DataOptions

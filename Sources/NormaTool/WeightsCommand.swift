@@ -13,7 +13,7 @@ struct WeightsCommand: ParsableCommand {
     commandName: "weights",
     abstract: "List what a safetensors file holds: metadata, tensors with types and shapes, totals.")
 
-  @Argument(help: "The safetensors file.")
+  @Argument(help: "The safetensors file.", completion: .file())
   var file: String
 
   @Flag(help: "Print JSON instead of a table.")

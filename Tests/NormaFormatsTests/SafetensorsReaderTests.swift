@@ -73,6 +73,7 @@ import Testing
     for (bytes, part) in [
       ([1, 2, 3], "this one has 3 bytes"), (Array(repeating: 255, count: 8), "18446744073709551615 bytes"),
       ([9, 0, 0, 0, 0, 0, 0, 0, 123], "at most 1 are possible"), ([], "this one has 0 bytes"),
+      ([0x50, 0x4B, 3, 4, 0, 0, 0, 0, 0], "torch.save"),
     ] as [([UInt8], String)] {
       let path = try folder.write(bytes, "w")
       let error = #expect(throws: FormatError.self) { try SafetensorsReader(path) }

@@ -126,7 +126,7 @@ private func grid(_ norms: [String] = ["batch", "switchable"], seeds: Range<UInt
     record.runs[0].failure = "the loss became nan"
     record.runs[1].collapsedToClass = 1
     let limits = try Report([("none", record)]).limits
-    #expect(limits.contains { $0.contains("batch-batch1-seed0 stopped early: the loss became nan") })
+    #expect(limits.contains { $0.contains("batch-batch1-seed0 failed: the loss became nan") })
     #expect(limits.contains { $0.contains("has collapsed: it predicts class 1") })
     #expect(limits.contains { $0.hasPrefix("Scores are of the slices that also chose the epochs") })
     #expect(limits.contains { $0.contains("synthetic") })
@@ -157,7 +157,7 @@ private func grid(_ norms: [String] = ["batch", "switchable"], seeds: Range<UInt
     #expect(
       record.commandParts.joined(separator: " ")
         == "norma compare --images 'it'\\''s here/a.tif' --labels b.tif --norms 'switchable:instance+group(4)' --seeds 1 "
-        + "--batch-size 2 --border-weights --learning-rates 0.1,0.01 --score iou")
+        + "--batch-size 2 --border-weights --class-weights equal --learning-rates 0.1,0.01 --score iou")
     record.configuration = ["border-weights": "false", "class-weights": "1.0,2.0"]
     #expect(record.commandParts == ["norma compare", "--class-weights 1.0,2.0", "--score iou"])
   }

@@ -114,7 +114,7 @@ import Testing
     #expect(rest.contains("cells, 20 slices for training, the last 4 for validation"))
     #expect(rest.contains("0.7751"))
     #expect(rest.contains("ranks nothing for certain"))
-    #expect(!rest.contains("collapsed") && !rest.contains("stopped early"))
+    #expect(!rest.contains("collapsed") && !rest.contains(" failed: "))
   }
 
   @Test func withoutBatchThereIsNothingToCompareWith() {
@@ -130,9 +130,9 @@ import Testing
     failed.failure = "the loss became nan in epoch 1"
     let lines = lines(comparison([collapsed, failed, run("group")]))
     #expect(lines.count { $0.hasPrefix("batch has collapsed: it predicts class 1") } == 1)
-    #expect(lines.count { $0 == "none stopped early: the loss became nan in epoch 1" } == 1)
+    #expect(lines.count { $0 == "none failed: the loss became nan in epoch 1" } == 1)
     #expect(lines.count { $0.contains("collapsed") } == 1)
-    #expect(lines.count { $0.contains("stopped early") } == 1)
+    #expect(lines.count { $0.contains(" failed: ") } == 1)
     #expect(columns(lines[3]) == ["none", "1,234,567", "0:00", "–", "–", "–", "–", "–", "412 MiB", "–"])
   }
 }

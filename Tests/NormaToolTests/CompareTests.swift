@@ -202,7 +202,7 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     let record = try ResultsFile.read(folder.path("run/results.json"))
     #expect(record.runs.map { $0.failure == nil } == [false, true])
     #expect(record.analysis[0].contenders.map(\.learningRate) == [0.01])
-    #expect(outcome.output.contains("stopped early"))
+    #expect(outcome.output.contains(" failed: "))
   }
 
   @Test func describeListsTheLoggedTotals() throws {

@@ -4,11 +4,14 @@ import NormaFormats
 
 /// Which images and labels to use.
 struct DataOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Image stack: a TIFF file, a PNG file or a folder of PNG files.", valueName: "path"))
+  @Option(
+    help: ArgumentHelp("Image stack: a TIFF file, a PNG file or a folder of PNG files.", valueName: "path"),
+    completion: .file())
   var images: String?
 
   @Option(
-    help: ArgumentHelp("Label stack of the same size, one value per class (such as 0 and 255).", valueName: "path"))
+    help: ArgumentHelp("Label stack of the same size, one value per class (such as 0 and 255).", valueName: "path"),
+    completion: .file())
   var labels: String?
 
   @Option(help: ArgumentHelp("Label value of pixels that do not count.", valueName: "value"))

@@ -10,7 +10,7 @@ struct ModelOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Folder of a run, or a safetensors file of weights; one from PyTorch with the same keys needs --norm too.",
-      valueName: "path"))
+      valueName: "path"), completion: .file())
   var model: String
 
   @Option(
@@ -40,6 +40,9 @@ struct ModelOptions: ParsableArguments {
   func load() throws -> Loaded {
     let path = try weightsPath()
     let file = try SafetensorsReader(path)
+    guard file.metadata["checkpoint"] == nil else {
+      throw ToolError("'\(path)' is a checkpoint; finish its training by --resume and give the run's folder")
+    }
     var options: UNet.Options
     do {
       options = try UNet.Options(shapes: Dictionary(uniqueKeysWithValues: file.entries.map { ($0.name, $0.shape) }))
@@ -61,7 +64,12 @@ struct ModelOptions: ParsableArguments {
     }
     if let norm { options.normalization = norm }
     let network = try UNet(options)
-    do { try network.loadWeights(from: file) } catch { throw ToolError("'\(path)': \(error)") }
+    do { try network.loadWeights(from: file) } catch {
+      let told = file.metadata["norm"].map {
+        $0 == options.normalization.name ? "" : " (its metadata tell the norm \($0))"
+      }
+      throw ToolError("'\(path)'\(told ?? ""): \(error)")
+    }
     network.evaluate()
     return Loaded(path: path, network: network, metadata: file.metadata)
   }

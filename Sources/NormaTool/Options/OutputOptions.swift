@@ -2,7 +2,9 @@ import ArgumentParser
 
 /// Where the results go.
 struct OutputOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Folder for the results; default: runs/COMMAND-DATE-TIME.", valueName: "folder"))
+  @Option(
+    help: ArgumentHelp("Folder for the results; default: runs/COMMAND-DATE-TIME.", valueName: "folder"),
+    completion: .directory)
   var output: String?
 
   @Flag(

@@ -5,14 +5,14 @@ struct ResumeOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Take options from a YAML file with their names as keys, such as the config.yaml of a run; options on the command line "
-        + "override it.", valueName: "file"))
+        + "override it.", valueName: "file"), completion: .file(extensions: ["yaml", "yml"]))
   var config: String?
 
   @Option(
     help: ArgumentHelp(
       "Go on with the run in this folder: what it finished is kept, an interrupted training goes on from its checkpoint, the "
         + "rest is trained. Options that are not given are the run's. Norms, seeds, batch sizes and learning rates may be more "
-        + "than before; all else must be equal.", valueName: "folder"))
+        + "than before; all else must be equal.", valueName: "folder"), completion: .directory)
   var resume: String?
 
   @Option(
