@@ -60,3 +60,16 @@ package func textTable(header: [String], rows: [[String]]) -> String {
 package func fileName(_ name: String) -> String {
   String(name.map { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "." || $0 == "=" || $0 == "+") ? $0 : "-" })
 }
+
+/// The text with control characters as escapes, for a terminal that would obey them.
+public func printable(_ text: String) -> String {
+  var result = ""
+  for scalar in text.unicodeScalars {
+    if scalar.properties.generalCategory == .control {
+      result += "\\u{\(String(scalar.value, radix: 16))}"
+    } else {
+      result.unicodeScalars.append(scalar)
+    }
+  }
+  return result
+}

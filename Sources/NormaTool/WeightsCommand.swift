@@ -1,11 +1,6 @@
-#if canImport(FoundationEssentials)
-  import FoundationEssentials
-#else
-  import Foundation
-#endif
-
 import ArgumentParser
 import NormaFormats
+import NormaRecords
 import NormaReport
 
 struct WeightsCommand: ParsableCommand {
@@ -22,17 +17,18 @@ struct WeightsCommand: ParsableCommand {
   func run() throws {
     let record = WeightsRecord(try SafetensorsReader(file))
     if json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      print(String(decoding: try encoder.encode(record), as: UTF8.self))
+      print(try jsonText(of: record))
       return
     }
-    for (key, value) in record.metadata.sorted(by: { $0.key < $1.key }) { print("\(key): \(value)") }
+    // A checkpoint's are long.
+    for (key, value) in record.metadata.sorted(by: { $0.key < $1.key }) {
+      print("\(printable(key)): \(printable(value.count > 200 ? value.prefix(200) + "…" : value))")
+    }
     if !record.metadata.isEmpty { print("") }
     print(
       textTable(
         header: ["tensor", "type", "shape", "values"],
-        rows: record.tensors.map { [$0.name, $0.type, "\($0.shape)", grouped($0.values)] }))
+        rows: record.tensors.map { [printable($0.name), $0.type, "\($0.shape)", grouped($0.values)] }))
     print(
       """
 

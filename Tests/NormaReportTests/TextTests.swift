@@ -63,4 +63,8 @@ import Testing
         """)
     #expect(textTable(header: ["é", "b"], rows: []) == "é  b\n────")
   }
+
+  @Test func controlCharactersAreShown() {
+    #expect(printable("a\u{1B}[2J\nb é–\u{9B}") == #"a\u{1b}[2J\u{a}b é–\u{9b}"#)
+  }
 }
