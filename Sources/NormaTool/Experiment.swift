@@ -84,6 +84,8 @@ struct Experiment {
     try folder.writeConfiguration(record, command: command)
     // A training that diverged would do so again; other failures may be mended.
     let done = Set(record.runs.filter { $0.isFinished && ($0.failure == nil || $0.hasDiverged) }.map(\.cell))
+    // One that was killed right after it had finished a training left the checkpoint.
+    for run in record.runs where done.contains(run.cell) { folder.removeCheckpoint(run.fileStem) }
     let cells = grid.cells.filter { !done.contains($0.record) }
     let progress = Progress(runs: cells.count, epochs: options.epochs)
     log.info("\(loaded.name) → \(folder.path)")
