@@ -162,6 +162,10 @@ import Testing
     try FileManager.default.removeItem(atPath: "\(run)/results.json")
     #expect(try Tool.run(arguments).status == 0)
     #expect(try Result(run) == expected)
+    // What a process leaves that is killed between its last two steps.
+    try Data("whatever".utf8).write(to: URL(fileURLWithPath: "\(run)/checkpoint-none.safetensors"))
+    #expect(try Tool.run(["train", "--resume", run]).status == 0)
+    #expect(try Result(run) == expected)
   }
 
   @Test func twoRunsCannotShareAFolder() throws {
