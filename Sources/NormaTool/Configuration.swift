@@ -24,7 +24,7 @@ enum Configuration {
       options = try ConfigurationFile.read(
         file, known: known.filter(\.isForFiles).map { .init(name: $0.name, isFlag: $0.isFlag) })
     } else if let folder = value(of: "resume", in: given) {
-      options = try ResultsFile.read("\(folder)/results.json").options(of: command, known)
+      options = try ResultsFile.read("\(folder)/results.json").options(for: known)
     } else {
       return arguments
     }
@@ -68,10 +68,8 @@ enum Configuration {
 }
 
 extension ComparisonRecord {
-  /// The run's options for a command.
-  fileprivate func options(
-    of command: any ParsableCommand.Type, _ known: [KnownOption]
-  ) throws -> [(name: String, value: String)] {
+  /// The run's options for a command that knows the given ones.
+  fileprivate func options(for known: [KnownOption]) throws -> [(name: String, value: String)] {
     guard known.contains(where: { $0.name == "norm" }) else { return options }
     guard runs.count <= 1, configuration["seeds"] ?? "1" == "1",
       ["norms", "batch-size", "learning-rate"].allSatisfy({ configuration[$0]?.contains(",") != true })

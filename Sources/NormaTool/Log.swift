@@ -36,6 +36,9 @@ extension Logger {
   var showsProgress: Bool { logLevel <= .info }
 }
 
+/// Whether a person may be looking at standard error, where lines can be drawn over.
+let errorsAreOnTerminal = isatty(2) == 1
+
 /// Lines on standard error, each with its level unless it is info.
 private struct StandardErrorLog: LogHandler {
   var metadata: Logger.Metadata = [:]
@@ -48,7 +51,7 @@ private struct StandardErrorLog: LogHandler {
 
   func log(event: LogEvent) {
     // Over a bar that is being drawn.
-    let start = isatty(2) == 1 ? "\r\u{1B}[K" : ""
+    let start = errorsAreOnTerminal ? "\r\u{1B}[K" : ""
     fputs(start + (event.level == .info ? "" : "\(event.level): ") + "\(event.message)\n", stderr)
     fflush(stderr)
   }

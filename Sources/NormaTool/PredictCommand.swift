@@ -229,7 +229,7 @@ private final class PageProgress {
     lastDrawn = now
     let done = (Double(page) + share) / Double(pages)
     // Without a terminal a page can take hours before its line comes.
-    if !line.isTerminal, !hasEstimate, elapsed > 5, done > 0 {
+    if !errorsAreOnTerminal, !hasEstimate, elapsed > 5, done > 0 {
       hasEstimate = true
       log.info("about \(NormaReport.clock(elapsed / done)) in all, by the first tiles")
     }

@@ -14,7 +14,6 @@ import NormaTraining
 final class Progress {
   private let runs: Int
   private let epochs: Int
-  private let isTerminal = isatty(2) == 1
   private let clock = ContinuousClock()
   private var runIndex = 0
   private var runStart: ContinuousClock.Instant
@@ -44,7 +43,7 @@ final class Progress {
     let done = (progress.epoch - 1) * progress.stepsPerEpoch + progress.step
     let before = stepsBefore ?? done - 1
     stepsBefore = before
-    guard isTerminal else {
+    guard errorsAreOnTerminal else {
       // Lines come once per epoch here, which can be hours: tell early how long all will take.
       if done == before + 5 { warm = (done, now) }
       if runIndex == 0, done == before + min(15, max(2, progress.stepsPerEpoch)) {
@@ -70,8 +69,8 @@ final class Progress {
 
   func epoch(_ record: EpochRecord) {
     guard log.showsProgress else { return }
-    let start = isTerminal ? "\r" : ""
-    let end = isTerminal ? "\u{1B}[K\n" : "\n"
+    let start = errorsAreOnTerminal ? "\r" : ""
+    let end = errorsAreOnTerminal ? "\u{1B}[K\n" : "\n"
     write(
       "\(start)\(name) epoch \(record.epoch)/\(epochs)  \(fixed(record.seconds, 1)) s  loss \(fixed(record.loss, 4))  "
         + "acc \(fixed(record.accuracy, 4))  val loss \(fixed(record.validationLoss, 4))  "
@@ -93,10 +92,8 @@ final class Progress {
 
 /// A line on standard error that is written over until it is finished; without a terminal only finished lines.
 final class LineProgress {
-  let isTerminal = isatty(2) == 1
-
   func show(_ text: String) {
-    if isTerminal, log.showsProgress { fputs("\r\(text)\u{1B}[K", stderr) }
+    if errorsAreOnTerminal, log.showsProgress { fputs("\r\(text)\u{1B}[K", stderr) }
   }
 
   func finish(_ text: String) { log.info("\(text)") }

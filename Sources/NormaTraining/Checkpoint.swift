@@ -181,7 +181,7 @@ extension Tensor {
 extension SegmentationTrainer {
   /// What has to be equal for a training to go on, by the names on the command line.
   fileprivate var fingerprint: [String: String] {
-    options.fingerprint.merging(["images and labels": "\(training.digest) \(validation.digest)"]) { $1 }
+    options.fingerprint.merging(["images and labels": dataDigest]) { $1 }
   }
 }
 

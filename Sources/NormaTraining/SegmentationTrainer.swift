@@ -50,11 +50,14 @@ public final class SegmentationTrainer {
   /// Of everything in the network that is random.
   let generators: [Generator]
   private let followers: [any ProgressFollowing]
-  let training: SegmentationDataset
-  let validation: SegmentationDataset
+  private let training: SegmentationDataset
+  private let validation: SegmentationDataset
   let options: TrainingOptions
   /// Height and width that the model takes are multiples of this.
   private let extentMultiple: Int
+
+  /// Of training and validation. Taken once: a checkpoint may be written after every step.
+  private(set) lazy var dataDigest = "\(training.digest) \(validation.digest)"
 
   /// What the training has come to so far.
   public internal(set) var state = TrainingState()
