@@ -133,9 +133,8 @@ public final class UNet: Module, Layer {
     let shape = input.shape
     let step = options.extentMultiple
     guard shape.count == 4, shape[1] == options.inputChannels, shape[2] % step == 0, shape[3] % step == 0 else {
-      throw UNetError(
-        description:
-          "the U-Net expected [N, \(options.inputChannels), H, W] with H and W divisible by \(step), got \(shape)"
+      throw NetworkError(
+        "the U-Net expected [N, \(options.inputChannels), H, W] with H and W divisible by \(step), got \(shape)"
       )
     }
     var x = input
@@ -149,11 +148,6 @@ public final class UNet: Module, Layer {
     for level in decoder { x = try level(x, skip: skips.removeLast()) }
     return try head(x)
   }
-}
-
-/// An input that the U-Net cannot take.
-public struct UNetError: Error, CustomStringConvertible, Sendable {
-  public let description: String
 }
 
 /// Two convolutions of one level, with dropout after the second where the level has it.

@@ -81,7 +81,7 @@ private func unet(_ norm: Normalization, seed: UInt64, width: Int = 2) throws ->
     let shapes = Dictionary(
       uniqueKeysWithValues: try UNet(options).stateDictionary().map { ($0.key, $0.value.shape) })
     #expect(try UNet.Options(shapes: shapes).metadata == options.metadata.merging(["dropout": "0.5"]) { $1 })
-    let error = #expect(throws: UNetError.self) { try UNet.Options(shapes: ["conv.weight": [1, 2, 3, 3]]) }
+    let error = #expect(throws: NetworkError.self) { try UNet.Options(shapes: ["conv.weight": [1, 2, 3, 3]]) }
     #expect(error?.description.contains("encoder.0.conv1.conv.weight") == true)
   }
 }

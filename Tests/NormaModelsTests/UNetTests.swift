@@ -102,7 +102,7 @@ import Testing
 
   @Test func sizesThatDoNotFitAreNamed() throws {
     let model = try make(.batch) { $0.width = 4 }
-    #expect(throws: UNetError.self) { try model(Tensor.ones([1, 1, 40, 32])) }
-    #expect(throws: UNetError.self) { try model(Tensor.ones([1, 2, 32, 32])) }
+    #expect(throws: NetworkError.self) { try model(Tensor.ones([1, 1, 40, 32])) }
+    #expect(throws: NetworkError.self) { try model(Tensor.ones([1, 2, 32, 32])) }
   }
 }
