@@ -5,12 +5,13 @@
 public struct EpochRecord: Codable, Sendable, Equatable {
   /// From 1.
   public var epoch: Int
-  /// Means over the training samples of the epoch, as they were while training.
+  /// Mean over the training samples of the epoch, as it was while training.
   public var loss: Double
-  public var accuracy: Double
+  /// By ``ScoreName``, such as accuracy: means over the training samples of the epoch, as they were while training.
+  public var scores: [String: Double]
   public var validationLoss: Double
-  public var validationAccuracy: Double
-  /// One score per class, on the validation slices.
+  public var validationScores: [String: Double]
+  /// One score per class, on the validation slices; empty where there are no masks.
   public var validationDice: [Double]
   public var validationIntersectionOverUnion: [Double]
   /// The learning rate of the last step.
@@ -22,15 +23,15 @@ public struct EpochRecord: Codable, Sendable, Equatable {
   public var dataWaitSeconds: Double
 
   public init(
-    epoch: Int, loss: Double, accuracy: Double, validationLoss: Double, validationAccuracy: Double,
-    validationDice: [Double], validationIntersectionOverUnion: [Double], learningRate: Double,
+    epoch: Int, loss: Double, scores: [String: Double], validationLoss: Double, validationScores: [String: Double],
+    validationDice: [Double] = [], validationIntersectionOverUnion: [Double] = [], learningRate: Double,
     seconds: Double, validationSeconds: Double, dataWaitSeconds: Double
   ) {
     self.epoch = epoch
     self.loss = loss
-    self.accuracy = accuracy
+    self.scores = scores
     self.validationLoss = validationLoss
-    self.validationAccuracy = validationAccuracy
+    self.validationScores = validationScores
     self.validationDice = validationDice
     self.validationIntersectionOverUnion = validationIntersectionOverUnion
     self.learningRate = learningRate
@@ -145,11 +146,15 @@ public struct CellRecord: Codable, Sendable, Hashable {
 
 /// What a run is scored by.
 public enum ScoreName: String, Codable, Sendable, CaseIterable {
-  /// The training loss, on whole slices.
+  /// The training loss, without penalties on weights; of segmentation on whole slices.
   case loss
   case accuracy
-  /// Means over the classes.
-  case dice, iou
+  /// Means over the classes: overlaps of masks, and the harmonic mean of precision and recall.
+  case dice, iou, f1
+  /// Mean absolute error.
+  case mae
+  /// The parts of the loss of style transfer.
+  case content, style
   /// Of two classes, class 1 being the foreground: those of the ISBI 2012 challenge, V_Rand and V_Info after border thinning,
   /// Rand error and warping error.
   case rand, info
@@ -158,8 +163,8 @@ public enum ScoreName: String, Codable, Sendable, CaseIterable {
 
   public var isBetterWhenLower: Bool {
     switch self {
-    case .loss, .randError, .warpingError: true
-    case .accuracy, .dice, .iou, .rand, .info: false
+    case .loss, .mae, .content, .style, .randError, .warpingError: true
+    case .accuracy, .dice, .iou, .f1, .rand, .info: false
     }
   }
 
@@ -169,6 +174,10 @@ public enum ScoreName: String, Codable, Sendable, CaseIterable {
     case .accuracy: "accuracy"
     case .dice: "Dice"
     case .iou: "IoU"
+    case .f1: "F1"
+    case .mae: "MAE"
+    case .content: "content loss"
+    case .style: "style loss"
     case .rand: "V_Rand"
     case .info: "V_Info"
     case .randError: "Rand error"
@@ -182,33 +191,38 @@ public struct DataRecord: Codable, Sendable, Equatable {
   /// Such as "synthetic EM-like stack (seed 0)" or the path of the images.
   public var name: String
   public var isSynthetic: Bool
-  public var trainingSlices: Int
-  public var validationSlices: Int
-  /// 0 where scores are taken on the validation slices.
-  public var testSlices: Int
+  /// What is counted: slices, images, frames.
+  public var unit: String
+  public var trainingSamples: Int
+  public var validationSamples: Int
+  /// 0 where scores are taken on the validation samples.
+  public var testSamples: Int
   public var height: Int
   public var width: Int
   public var channels: Int
+  /// 0 where there are none, as in regression.
   public var classes: Int
-  /// The accuracy of the best constant prediction on the slices that scores are taken on.
-  public var constantAccuracy: Double
+  /// By ``ScoreName``: those of the best constant prediction on the samples that scores are taken on; empty where there is none.
+  public var constantScores: [String: Double]
   /// Tells the values of images and labels from others; nil in older records.
   public var digest: String?
 
   public init(
-    name: String, isSynthetic: Bool, trainingSlices: Int, validationSlices: Int, testSlices: Int = 0, height: Int,
-    width: Int, channels: Int, classes: Int, constantAccuracy: Double, digest: String? = nil
+    name: String, isSynthetic: Bool, unit: String = "slices", trainingSamples: Int, validationSamples: Int,
+    testSamples: Int = 0, height: Int, width: Int, channels: Int, classes: Int, constantScores: [String: Double],
+    digest: String? = nil
   ) {
     self.name = name
     self.isSynthetic = isSynthetic
-    self.trainingSlices = trainingSlices
-    self.validationSlices = validationSlices
-    self.testSlices = testSlices
+    self.unit = unit
+    self.trainingSamples = trainingSamples
+    self.validationSamples = validationSamples
+    self.testSamples = testSamples
     self.height = height
     self.width = width
     self.channels = channels
     self.classes = classes
-    self.constantAccuracy = constantAccuracy
+    self.constantScores = constantScores
     self.digest = digest
   }
 }
@@ -232,7 +246,7 @@ public struct EnvironmentRecord: Codable, Sendable, Equatable {
 
 /// results.json.
 public struct ComparisonRecord: Codable, Sendable, Equatable {
-  public static let currentVersion = 2
+  public static let currentVersion = 3
   public var schemaVersion = ComparisonRecord.currentVersion
   /// ISO 8601, UTC.
   public var started: String

@@ -10,10 +10,12 @@ public enum ComparisonTable {
   /// One run per norm, with what it went through.
   private static func ofSingleRuns(_ record: ComparisonRecord) -> String {
     let batch = record.runs.first { $0.norm == "batch" }?.medianStepMilliseconds
+    let measured = record.epochScores
+    let hasTest = record.data.testSamples > 0
     let header =
-      [
-        "norm", "parameters", "time", "ms/step", "× batch", "data wait", "best val loss (epoch)", "last val acc",
-      ] + (record.data.testSlices > 0 ? ["test \(record.score.title)"] : []) + ["peak tensors", "peak process"]
+      ["norm", "parameters", "time", "ms/step", "× batch", "data wait", "best val loss (epoch)"]
+      + measured.map { "last val \($0.shortTitle)" } + (hasTest ? ["test \(record.score.title)"] : [])
+      + ["peak tensors", "peak process"]
     let rows = record.runs.map { run -> [String] in
       let step = run.medianStepMilliseconds
       let ratio = step.flatMap { step in batch.map { step / $0 } }
@@ -21,8 +23,8 @@ public enum ComparisonTable {
       return [
         run.norm, grouped(run.totalParameters), clock(run.trainingSeconds), fixed(step, 1), fixed(ratio, 2),
         run.dataWaitShare.map { "\(fixed(100 * $0, 1)) %" } ?? "–", best,
-        fixed(run.history.last?.validationAccuracy, 4),
-      ] + (record.data.testSlices > 0 ? [fixed(run.scores[record.score.rawValue], 4)] : [])
+      ] + measured.map { fixed(run.history.last?.validationScores[$0.rawValue], 4) }
+        + (hasTest ? [fixed(run.scores[record.score.rawValue], 4)] : [])
         + [bytes(run.peakTensorBytes), bytes(run.peakProcessBytes)]
     }
     return textTable(header: header, rows: rows)
@@ -30,8 +32,7 @@ public enum ComparisonTable {
 
   /// Several runs per norm, batch size by batch size: means and half-widths of their 95 % intervals.
   private static func ofGrid(_ record: ComparisonRecord) -> String {
-    let shown = [record.score] + [.iou, .accuracy, .rand].filter { $0 != record.score }
-    let known = shown.filter { score in record.runs.contains { $0.scores[score.rawValue] != nil } }
+    let known = record.chiefScores.filter { score in record.runs.contains { $0.scores[score.rawValue] != nil } }
     return record.analysis.map { analysis in
       let batch = analysis.contenders.first { $0.norm == "batch" }?.stepMilliseconds?.mean
       let rows = analysis.contenders.map { norm -> [String] in
@@ -59,20 +60,27 @@ public enum ComparisonTable {
     return fixed(spread.mean, digits) + (spread.halfWidth.map { " ± \(fixed($0, digits))" } ?? "")
   }
 
-  static let withoutTestSlices =
-    "Scores are of the slices that also chose the epochs: give --test-slices for a fair comparison."
+  /// What makes scores of a run too good; nil where nothing does.
+  static func withoutTest(_ data: DataRecord) -> String? {
+    data.testSamples > 0
+      ? nil
+      : "Scores are of the \(data.unit) that also chose the epochs: give --test-\(data.unit == "slices" ? "slices" : "share") for a fair comparison."
+  }
 
   /// What a reader of the numbers has to know.
   static func remarks(_ record: ComparisonRecord) -> [String] {
     let data = record.data
     let held =
-      data.testSlices > 0
-      ? "\(data.validationSlices) to choose the epoch by, the last \(data.testSlices) for the scores"
-      : "the last \(data.validationSlices) for validation"
+      data.testSamples > 0
+      ? "\(data.validationSamples) to choose the epoch by, the last \(data.testSamples) for the scores"
+      : "the last \(data.validationSamples) for validation"
+    let constant = ScoreName.allCases.compactMap { score in
+      data.constantScores[score.rawValue].map { "\(score.title) \(fixed($0, 4))" }
+    }
     var lines = [
       "",
-      "Data: \(data.name), \(data.trainingSlices) slices for training, \(held). A constant prediction scores "
-        + "\(fixed(data.constantAccuracy, 4)).",
+      "Data: \(data.name), \(data.trainingSamples) \(data.unit) for training, \(held)."
+        + (constant.isEmpty ? "" : " A constant prediction scores \(constant.joined(separator: ", "))."),
     ]
     let isGrid = Set(record.runs.map(\.norm)).count < record.runs.count
     for run in record.runs {
@@ -84,7 +92,7 @@ public enum ComparisonTable {
       }
       if !run.isFinished { lines.append("\(name) is unfinished: \(epochs).") }
       if let constant = run.collapsedToClass {
-        lines.append("\(name) has collapsed: it predicts class \(constant) for every validation pixel.")
+        lines.append("\(name) has collapsed: it predicts class \(constant) for \(data.everything) of the validation.")
       }
     }
     if record.runs.contains(where: { $0.collapsedToClass != nil }) {
@@ -98,13 +106,33 @@ public enum ComparisonTable {
       lines.append(
         "± is half the 95 % t interval of the mean over seeds. Every pair of norms is compared seed by seed; p is Holm-corrected "
           + "over the pairs of a batch size.")
-      if data.testSlices == 0 {
-        lines.append(withoutTestSlices)
-      }
+      if let remark = withoutTest(data) { lines.append(remark) }
     } else if record.runs.count > 1 {
       lines.append(
         "One run per norm: differences of this size also occur between seeds, so this ranks nothing for certain.")
     }
     return lines
   }
+}
+
+extension ComparisonRecord {
+  /// What is measured in every epoch beside the loss.
+  var epochScores: [ScoreName] {
+    ScoreName.allCases.filter { score in
+      runs.contains { $0.history.contains { $0.validationScores[score.rawValue] != nil } }
+    }
+  }
+
+  /// The scores that stand in the first tables: that of the verdict, then the usual ones.
+  var chiefScores: [ScoreName] { unique([score, .iou, .accuracy, .rand, .f1, .mae, .content, .style]) }
+}
+
+extension ScoreName {
+  /// For the heads of narrow columns and lines of progress.
+  public var shortTitle: String { self == .accuracy ? "acc" : title }
+}
+
+extension DataRecord {
+  /// What a prediction is made for.
+  var everything: String { unit == "slices" ? "every pixel" : "all \(unit)" }
 }

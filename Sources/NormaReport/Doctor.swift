@@ -242,13 +242,15 @@ extension ComparisonRecord {
 
   private func collapse(_ run: RunRecord) -> Finding? {
     guard let constant = run.collapsedToClass else { return nil }
-    let accuracy = run.history.last.map { ", with an accuracy of \(fixed($0.validationAccuracy, 4))" } ?? ""
+    let accuracy =
+      run.history.last?.validationScores[ScoreName.accuracy.rawValue].map { ", with an accuracy of \(fixed($0, 4))" }
+      ?? ""
     let dead = run.diagnoses.last?.rectifiers.last.map {
       "; of the \($0.channels) channels of the last ReLU (\($0.layer)) \($0.deadChannels) are dead"
     }
     return finding(
       .collapsed, .serious, run,
-      "After the last epoch it gives class \(constant) for every validation pixel\(accuracy)\(dead ?? "").",
+      "After the last epoch it gives class \(constant) for \(record.data.everything) of the validation\(accuracy)\(dead ?? "").",
       configuration["head"] == "seed"
         ? "--head plain, since the ReLU in front of the last convolution can die; another --seed or a lower --learning-rate."
         : "A lower --learning-rate, --class-weights balanced, or more --epochs.")

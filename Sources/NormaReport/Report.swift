@@ -181,7 +181,8 @@ extension DataRecord {
   var extent: String { "\(width)×\(height), \(channels) \(channels == 1 ? "channel" : "channels")" }
 
   var summary: String {
-    "\(name), \(trainingSlices) + \(validationSlices) + \(testSlices) slices of \(extent), \(classes) classes"
+    "\(name), \(trainingSamples) + \(validationSamples) + \(testSamples) \(unit) of \(extent)"
+      + (classes > 0 ? ", \(classes) classes" : "")
   }
 }
 
@@ -209,7 +210,7 @@ struct Pictures: Sendable {
       guard let run = record.runs(of: contender, batchSize: analysis.batchSize).first, let folder = folder(run) else {
         continue
       }
-      let prefix = "\(run.fileStem)-slice-"
+      let prefix = "\(run.fileStem)-\(record.data.unit.dropLast())-"
       for name in (try? FileManager.default.contentsOfDirectory(atPath: "\(folder)/overlays")) ?? [] {
         guard name.hasPrefix(prefix), name.hasSuffix(".png"), let slice = Int(name.dropFirst(prefix.count).dropLast(4))
         else { continue }

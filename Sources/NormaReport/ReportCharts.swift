@@ -42,13 +42,16 @@ extension Report {
       high: spread.halfWidth.map { (spread.mean + $0) / unit }, singles: singles, label: label)
   }
 
-  /// Losses and accuracy over epochs; failed runs are left out.
+  /// Losses and scores over epochs; failed runs are left out.
   func curves(_ analysis: AnalysisRecord) -> [Chart] {
-    let kinds: [(name: String, title: String, value: (EpochRecord) -> Double)] = [
-      ("validation-loss", "Validation loss", \.validationLoss),
-      ("validation-accuracy", "Validation accuracy", \.validationAccuracy),
-      ("training-loss", "Training loss", \.loss),
-    ]
+    let scores = record.epochScores.map { score in
+      (
+        name: "validation-\(score.rawValue)", title: "Validation \(score.title)",
+        value: { (epoch: EpochRecord) in epoch.validationScores[score.rawValue] ?? .nan }
+      )
+    }
+    let kinds: [(name: String, title: String, value: (EpochRecord) -> Double)] =
+      [("validation-loss", "Validation loss", \.validationLoss)] + scores + [("training-loss", "Training loss", \.loss)]
     return kinds.map { name, title, value in
       let series = analysis.contenders.map { norm in
         let histories = record.runs(of: norm, batchSize: analysis.batchSize).filter { $0.failure == nil }.map(\.history)

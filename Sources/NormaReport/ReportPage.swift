@@ -90,7 +90,7 @@ extension Report: PageParts {
   private func results(_ place: Place) -> String {
     let (analysis, path) = place
     let known = ScoreName.allCases.filter { score in analysis.contenders.contains { $0.scores[score.rawValue] != nil } }
-    let shown = unique([record.score, .iou, .accuracy, .rand]).filter(known.contains)
+    let shown = record.chiefScores.filter(known.contains)
     let batch = analysis.contenders.first { $0.norm == "batch" }?.stepMilliseconds?.mean
     let rows = analysis.contenders.enumerated().map { index, norm -> [String] in
       let path = "\(path).contenders[\(index)]"
@@ -231,12 +231,14 @@ extension Report: PageParts {
     return list(
       "Data",
       [
-        ("name", data.name), ("slices for training", "\(data.trainingSlices)"),
-        ("slices that choose the epoch", "\(data.validationSlices)"),
-        ("slices for scores alone", "\(data.testSlices)"),
+        ("name", data.name), ("\(data.unit) for training", "\(data.trainingSamples)"),
+        ("\(data.unit) that choose the epoch", "\(data.validationSamples)"),
+        ("\(data.unit) for scores alone", "\(data.testSamples)"),
         ("size", data.extent),
-        ("classes", "\(data.classes)"), ("accuracy of a constant prediction", fixed(data.constantAccuracy, 4)),
-      ])
+      ] + (data.classes > 0 ? [("classes", "\(data.classes)")] : [])
+        + ScoreName.allCases.compactMap { score in
+          data.constantScores[score.rawValue].map { ("\(score.title) of a constant prediction", fixed($0, 4)) }
+        })
       + list(
         "Machine and software",
         [
@@ -258,9 +260,7 @@ extension Report: PageParts {
   /// What a reader of the numbers has to know.
   var limits: [String] {
     var lines = ComparisonTable.remarks(record).filter { !$0.isEmpty }
-    if record.data.testSlices == 0, !lines.contains(ComparisonTable.withoutTestSlices) {
-      lines.append(ComparisonTable.withoutTestSlices)
-    }
+    if let remark = ComparisonTable.withoutTest(record.data), !lines.contains(remark) { lines.append(remark) }
     if record.data.isSynthetic {
       lines.append("The data are synthetic: which norm is best on them says little about real images.")
     }

@@ -20,16 +20,20 @@ public enum ResultsFile {
     guard let version = try? JSONDecoder().decode(Version.self, from: data).schemaVersion else {
       throw ResultsError("'\(path)' is no results.json of norma, or it is damaged")
     }
-    guard version == ComparisonRecord.currentVersion else {
+    guard (2...ComparisonRecord.currentVersion).contains(version) else {
       throw ResultsError(
-        "'\(path)' has version \(version), expected \(ComparisonRecord.currentVersion); use the norma that wrote it, or run "
+        "'\(path)' has version \(version), expected 2 to \(ComparisonRecord.currentVersion); use the norma that wrote it, or run "
           + "the comparison again")
     }
-    let record: ComparisonRecord
+    var record: ComparisonRecord
     do {
       record = try self.record(fromText: String(decoding: data, as: UTF8.self))
     } catch {
       throw ResultsError("'\(path)' is damaged: \(error)")
+    }
+    if record.schemaVersion == 2 {
+      record.schemaVersion = ComparisonRecord.currentVersion
+      record.configuration["model"] = "unet"
     }
     // Parts of file names, some of which are removed.
     if let run = record.runs.first(where: { run in

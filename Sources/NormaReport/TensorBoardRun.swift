@@ -12,16 +12,17 @@ extension TensorBoardWriter {
     try self.init(folder: "\(output)/tensorboard/\(run)")
   }
 
-  /// Adds an epoch's losses, accuracies, Dice scores per class, learning rate and seconds of training.
+  /// Adds an epoch's losses, scores, Dice scores per class, learning rate and seconds of training.
   /// - Throws: ``FormatError`` when the file cannot be written.
   public func write(_ epoch: EpochRecord) throws {
     let dice = epoch.validationDice.enumerated().map { (tag: "validation/dice/\($0)", value: $1) }
+    func named(_ part: String, _ scores: [String: Double]) -> [(tag: String, value: Double)] {
+      scores.sorted { $0.key < $1.key }.map { (tag: "\(part)/\($0.key)", value: $0.value) }
+    }
     try scalars(
-      [
-        ("train/loss", epoch.loss), ("train/accuracy", epoch.accuracy), ("validation/loss", epoch.validationLoss),
-        ("validation/accuracy", epoch.validationAccuracy), ("learning_rate", epoch.learningRate),
-        ("seconds", epoch.seconds),
-      ] + dice, step: epoch.epoch)
+      [("train/loss", epoch.loss)] + named("train", epoch.scores) + [("validation/loss", epoch.validationLoss)]
+        + named("validation", epoch.validationScores)
+        + [("learning_rate", epoch.learningRate), ("seconds", epoch.seconds)] + dice, step: epoch.epoch)
   }
 
   /// Adds the shares that switchable normalization has learned by the end of an epoch: `mix/<layer>/mean/<branch>`

@@ -21,7 +21,7 @@ public struct TrainingState: Codable, Sendable, Equatable {
     public internal(set) var steps = 0
     public internal(set) var samples = 0
     public internal(set) var loss = 0.0
-    public internal(set) var accuracy = 0.0
+    public internal(set) var scores: [String: Double] = [:]
     public internal(set) var seconds = 0.0
     public internal(set) var dataWaitSeconds = 0.0
   }
@@ -31,7 +31,7 @@ public struct TrainingState: Codable, Sendable, Equatable {
 public struct CheckpointPlan {
   /// The time after which one is written inside an epoch.
   public var interval: Duration
-  /// Writes one, as ``SegmentationTrainer/writeCheckpoint(to:notes:)`` does.
+  /// Writes one, as ``Trainer/writeCheckpoint(to:notes:)`` does.
   public var write: () throws -> Void
   /// Asked after every step: true writes a checkpoint and ends the training.
   public var isInterrupted: () -> Bool
@@ -76,8 +76,9 @@ struct CheckpointKeeper {
 // (`model.`), the optimizer's (`optimizer.`), averages (`average.`), the best epoch's state (`best.`) and the generators'
 // (`generator.0` …); the rest is JSON in its metadata. Samples and their order follow from the seed, the epoch and the number of
 // steps; so does the schedule, with the validation losses.
-extension SegmentationTrainer {
-  private static let version = "1"
+private let checkpointVersion = "2"
+
+extension Trainer {
 
   /// Writes what ``restore(from:)`` needs, atomically: where it throws, an earlier checkpoint is as it was.
   /// - Parameter notes: the caller's own metadata, kept beside that of the training.
@@ -96,7 +97,7 @@ extension SegmentationTrainer {
     var state = state
     (state.stepMilliseconds, state.dataWaitMilliseconds) = ([], [])
     let own = [
-      "checkpoint": Self.version, "training": try jsonText(of: state, isPretty: false),
+      "checkpoint": checkpointVersion, "training": try jsonText(of: state, isPretty: false),
       "options": try jsonText(of: fingerprint, isPretty: false),
     ]
     try Safetensors.write(entries, metadata: notes.merging(own) { $1 }, to: path)
@@ -111,9 +112,9 @@ extension SegmentationTrainer {
       TrainingError(
         "'\(file.path)' is no checkpoint that this training can go on from: \(what); remove it to train from the start")
     }
-    guard file.metadata["checkpoint"] == Self.version else {
+    guard file.metadata["checkpoint"] == checkpointVersion else {
       throw damaged(
-        "version \(Self.version) was expected, got \(file.metadata["checkpoint"] ?? "none")"
+        "version \(checkpointVersion) was expected, got \(file.metadata["checkpoint"] ?? "none")"
       )
     }
     guard var state = file.metadata["training"].flatMap({ try? record(TrainingState.self, fromJSON: $0) }),
@@ -127,12 +128,12 @@ extension SegmentationTrainer {
           + different.map { "\($0) \(given[$0] ?? "none") there, \(own[$0] ?? "none") now" }.joined(separator: "; ")
           + ")")
     }
-    let (sums, loader) = (state.epoch, options.loader)
-    let batches = (loader.samplesPerEpoch + loader.batchSize - 1) / loader.batchSize
+    let sums = state.epoch
+    let batches = (task.samplesPerEpoch + task.batchSize - 1) / task.batchSize
     guard state.history.map(\.epoch) == Array(1..<state.history.count + 1), state.history.count <= options.epochs,
       (0..<batches).contains(sums.steps), sums.steps == 0 || state.history.count < options.epochs,
-      sums.samples == sums.steps * loader.batchSize,
-      [sums.loss, sums.accuracy, sums.seconds, sums.dataWaitSeconds].allSatisfy(\.isFinite),
+      sums.samples == sums.steps * task.batchSize,
+      ([sums.loss, sums.seconds, sums.dataWaitSeconds] + sums.scores.values).allSatisfy(\.isFinite),
       state.history.allSatisfy({ $0.validationLoss.isFinite }),
       state.bestEpoch.map({ (1...max(1, state.history.count)).contains($0) }) ?? true
     else { throw damaged("its numbers of epochs and steps contradict each other") }
@@ -178,20 +179,17 @@ extension Tensor {
   }
 }
 
-extension SegmentationTrainer {
+extension Trainer {
   /// What has to be equal for a training to go on, by the names on the command line.
   fileprivate var fingerprint: [String: String] {
-    options.fingerprint.merging(["images and labels": dataDigest]) { $1 }
+    options.fingerprint.merging(task.fingerprint) { $1 }.merging(["images and labels": dataDigest]) { $1 }
   }
 }
 
 extension TrainingOptions {
   fileprivate var fingerprint: [String: String] {
     [
-      "epochs": "\(epochs)", "crop": "\(loader.crop)", "batch-size": "\(loader.batchSize)",
-      "samples-per-epoch": "\(loader.samplesPerEpoch)", "seed": "\(loader.seed)", "augment": "\(loader.augmentation)",
-      "border-weights": "\(loader.borderWeighting.map { "\($0)" } ?? "none")", "loss": "\(loss)",
-      "optimizer": optimizer.rawValue, "learning-rate": "\(learningRate)",
+      "epochs": "\(epochs)", "optimizer": optimizer.rawValue, "learning-rate": "\(learningRate)",
       "momentum": (momentum ?? optimizer.defaultMomentum).map { "\($0)" } ?? "none",
       "weight-decay": "\(weightDecay)", "schedule": schedule.name, "dtype": "\(dtype)",
       "early-stopping": earlyStopping.map { "\($0)" } ?? "none", "ema": averageDecay.map { "\($0)" } ?? "none",

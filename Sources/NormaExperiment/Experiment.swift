@@ -1,28 +1,44 @@
-import NormaData
 import NormaFormats
-import NormaMetrics
-import NormaModels
+import NormaNN
 import NormaNormalization
 import NormaRecords
 import NormaTensor
 import NormaTraining
 
-/// Trains the U-Net in the cells of a grid. Cells of one seed have the same initial weights but for the norm itself, the
-/// same samples in the same order with the same augmentation, and the same dropout.
-///
-/// The epoch with the lowest validation loss is chosen; its network is scored on slices that neither trained it nor chose
-/// anything, where there are such.
-public struct SegmentationExperiment {
-  /// What every cell trains on.
-  public let training: SegmentationDataset
-  /// Chooses the epoch, and the threshold of the scores of regions.
-  public let validation: SegmentationDataset
-  /// What scores are taken on; nil takes them on the validation slices.
-  public let test: SegmentationDataset?
-  /// Of which a cell replaces batch size, learning rate and seed.
-  public let options: TrainingOptions
-  /// The U-Net for a cell's normalization.
-  public let network: (Normalization) -> UNet.Options
+/// What the trainings of a grid have in common: data, network, task, and how the chosen network is scored.
+public protocol Workload {
+  associatedtype Task: TrainingTask
+
+  /// Of which a cell replaces the learning rate.
+  var options: TrainingOptions { get }
+
+  /// Checks what can be checked before anything is trained.
+  func validate(_ cell: Grid.Cell) throws
+
+  /// A fresh network with what trains it. Cells of one seed have the same initial weights but for the norm itself, and the same
+  /// samples in the same order with the same augmentation.
+  func task(_ cell: Grid.Cell, _ generators: CellGenerators) throws -> Task
+
+  /// Scores the network of the chosen epoch, on samples that neither trained it nor chose anything where there are such, and
+  /// puts the scores into the record.
+  /// - Returns: what the network makes of the scored samples.
+  func score(_ trainer: Trainer<Task>, _ record: inout RunRecord) throws -> Task.Evaluation
+}
+
+/// What draws the random numbers of a cell: weights on the CPU, dropout on the device.
+public struct CellGenerators {
+  public let weights: Generator
+  public let dropout: Generator
+
+  init(seed: UInt64, device: Device) throws {
+    weights = try Generator(seed: seed)
+    dropout = device == .cpu ? weights : try Generator(seed: seed, device: device)
+  }
+}
+
+/// Trains the cells of a grid. The epoch with the lowest validation loss is chosen and its network scored.
+public struct Experiment<Work: Workload> {
+  public let workload: Work
   /// Whether to look into the networks after every epoch: ``RunRecord/diagnoses``.
   public var diagnoses = false
   /// Where to keep checkpoints; nil keeps none.
@@ -50,43 +66,26 @@ public struct SegmentationExperiment {
     }
   }
 
-  /// Only keeps what is given; ``validate(_:)`` checks it against a grid.
-  /// - Parameter test: nil scores on the validation slices.
-  public init(
-    training: SegmentationDataset, validation: SegmentationDataset, test: SegmentationDataset?,
-    options: TrainingOptions, network: @escaping (Normalization) -> UNet.Options
-  ) {
-    self.training = training
-    self.validation = validation
-    self.test = test
-    self.options = options
-    self.network = network
-  }
-
-  /// The slices that scores are taken on.
-  public var scored: SegmentationDataset { test ?? validation }
+  public init(_ workload: Work) { self.workload = workload }
 
   /// What a cell left.
   public struct Outcome {
     /// History and scores; after a failure also the reason, and no scores.
     public var record: RunRecord
-    /// The network of the chosen epoch and what it makes of the scored slices; nil after a failure.
-    public var best: (model: UNet, evaluation: SegmentationTrainer.Evaluation)?
+    /// The network of the chosen epoch and what it makes of the scored samples; nil after a failure.
+    public var best: (model: Module, evaluation: Work.Task.Evaluation)?
   }
 
   /// Checks what can be checked before anything is trained.
   public func validate(_ grid: Grid) throws {
     for cell in grid.cells {
-      try SegmentationTrainer.validate(
-        options(cell.record), extentMultiple: network(cell.normalization).extentMultiple, training: training)
+      try options(cell.record).validate()
+      try workload.validate(cell)
     }
-    for norm in grid.norms { try network(norm).validate() }
   }
 
   private func options(_ cell: CellRecord) -> TrainingOptions {
-    var options = options
-    options.loader.batchSize = cell.batchSize
-    options.loader.seed = cell.seed
+    var options = workload.options
     options.learningRate = cell.learningRate
     options.keepsBest = true
     return options
@@ -103,16 +102,13 @@ public struct SegmentationExperiment {
   public func train(
     _ cell: Grid.Cell, fileStem: String, peakProcessBytes: @escaping () -> Int?,
     onStep: (TrainingProgress) throws -> Void, onUpdate: (RunRecord) throws -> Void,
-    onTrained: (UNet) throws -> Void = { _ in }
+    onTrained: (Module) throws -> Void = { _ in }
   ) throws -> Outcome {
     let options = options(cell.record)
-    let seed = cell.record.seed
-    let generator = try Generator(seed: seed)
-    let dropoutGenerator = options.device == .cpu ? generator : try Generator(seed: seed, device: options.device)
-    let model = try UNet(network(cell.normalization), generator: generator, dropoutGenerator: dropoutGenerator)
-    let trainer = try SegmentationTrainer(
-      model: model, extentMultiple: model.options.extentMultiple, training: training, validation: validation,
-      options: options, generators: [dropoutGenerator])
+    let generators = try CellGenerators(seed: cell.record.seed, device: options.device)
+    let task = try workload.task(cell, generators)
+    let model = task.model
+    let trainer = try Trainer(task: task, options: options, generators: [generators.dropout])
     let probe = diagnoses ? try trainer.probe() : nil
     var record = RunRecord(
       cell.record, fileStem: fileStem, totalParameters: model.totalCount, trainableParameters: model.trainableCount)
@@ -150,13 +146,11 @@ public struct SegmentationExperiment {
           }
           try onUpdate(record)
         }, checkpoints: plan)
-      if let final = trainer.finalEvaluation, final.confusion.constantAccuracy < 1 {
-        record.collapsedToClass = final.confusion.constantPrediction
-      }
+      record.collapsedToClass = trainer.finalEvaluation?.collapsedToClass
       if trainer.hasStoppedEarly { record.stoppedEarly = true }
       try onTrained(model)
       try trainer.restoreBest()
-      let evaluation = try score(trainer, &record)
+      let evaluation = try workload.score(trainer, &record)
       outcome.best = (model, evaluation)
     } catch let error as TrainingError {
       record.failure = "\(error)"
@@ -184,7 +178,7 @@ public struct SegmentationExperiment {
   /// Has the trainer go on from a checkpoint.
   /// - Returns: the record as it was then.
   private func goOn(
-    _ trainer: SegmentationTrainer, _ probe: TrainingProbe?, from file: SafetensorsReader, _ fresh: RunRecord
+    _ trainer: Trainer<Work.Task>, _ probe: TrainingProbe?, from file: SafetensorsReader, _ fresh: RunRecord
   ) throws -> RunRecord {
     try trainer.restore(from: file)
     guard let text = file.metadata["run"], var record = try? NormaRecords.record(RunRecord.self, fromJSON: text),
@@ -204,61 +198,12 @@ public struct SegmentationExperiment {
     return record
   }
 
-  /// - Returns: what the chosen network makes of the scored slices.
-  private func score(
-    _ trainer: SegmentationTrainer, _ record: inout RunRecord
-  ) throws -> SegmentationTrainer.Evaluation {
-    let onValidation = try trainer.evaluate()
-    let onScored = try test.map { try trainer.evaluate(on: $0) } ?? onValidation
-    record.scores =
-      [
-        .loss: onScored.loss, .accuracy: onScored.confusion.accuracy,
-        .dice: Self.mean(onScored.confusion, of: ConfusionMatrix.dice),
-        .iou: Self.mean(onScored.confusion, of: ConfusionMatrix.intersectionOverUnion),
-      ].byName
-    if training.classes == 2 {
-      let chosen = regions(onValidation, validation, SegmentationScores.defaultThresholds).best(.rand)
-      let found = regions(onScored, scored, [chosen.threshold])
-      record.threshold = Double(chosen.threshold)
-      let scores: [ScoreName: Double] = [
-        .rand: found.best(.rand).value, .info: found.best(.info).value, .randError: found.best(.randError).value,
-        .warpingError: found.best(.warpingError).value,
-      ]
-      record.scores.merge(scores.byName) { $1 }
-    }
-    return onScored
-  }
-
-  private func regions(
-    _ evaluation: SegmentationTrainer.Evaluation, _ slices: SegmentationDataset, _ thresholds: [Float]
-  ) -> SegmentationScores {
-    var scores = SegmentationScores(thresholds: thresholds)
-    for page in 0..<slices.pages {
-      let labels = slices.labels(page: page)
-      let ignored = labels.map { $0 == SegmentationDataset.ignoredClass }
-      scores.add(
-        truth: labels.map { $0 == 1 ? 1 : 0 }, probabilities: evaluation.probabilities[page], height: slices.height,
-        width: slices.width, ignored: ignored.contains(true) ? ignored : nil)
-    }
-    return scores
-  }
-
-  private static func mean(_ confusion: ConfusionMatrix, of score: (ConfusionMatrix) -> (Int) -> Double) -> Double {
-    (0..<confusion.classes).reduce(0) { $0 + score(confusion)($1) } / Double(confusion.classes)
-  }
-
-  private static func mixes(_ model: UNet) throws -> [MixRecord] {
+  private static func mixes(_ model: Module) throws -> [MixRecord] {
     try model.namedModules().compactMap { key, module in
       guard let norm = module as? SwitchableNorm else { return nil }
       let shares = try norm.namedShares()
       return MixRecord(
         layer: key, branches: shares.map(\.branch), mean: shares.map(\.mean), variance: shares.map(\.variance))
     }
-  }
-}
-
-extension [ScoreName: Double] {
-  fileprivate var byName: [String: Double] {
-    [String: Double](uniqueKeysWithValues: map { ($0.key.rawValue, $0.value) })
   }
 }
