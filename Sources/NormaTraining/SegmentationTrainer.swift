@@ -7,7 +7,7 @@ import NormaTensor
 /// How a segmentation network is trained.
 public struct TrainingOptions: Sendable {
   public var epochs = 5
-  public var loader: BatchLoader.Configuration
+  public var loader: SampleOptions
   public var loss = SegmentationLoss()
   public var optimizer = OptimizerKind.adam
   public var learningRate = 1e-3
@@ -26,7 +26,7 @@ public struct TrainingOptions: Sendable {
   /// The share of the old average in a ``WeightAverage``, which is validated and kept in the place of the weights; nil for none.
   public var averageDecay: Double?
 
-  public init(loader: BatchLoader.Configuration) { self.loader = loader }
+  public init(loader: SampleOptions) { self.loader = loader }
 }
 
 /// Where a training stands after a step.
@@ -143,18 +143,14 @@ public final class SegmentationTrainer {
     checkpoints: CheckpointPlan? = nil
   ) throws {
     var keeper = checkpoints.map(CheckpointKeeper.init)
-    var loader: BatchLoader?
+    var loader: BatchLoader<SegmentationBatch>?
     while !isDone {
       let epoch = state.history.count + 1
       try trainEpoch(
-        epoch,
-        loader
-          ?? BatchLoader(
-            dataset: training, configuration: options.loader, epoch: epoch - 1, skipping: state.epoch.steps),
-        onStep, &keeper)
+        epoch, loader ?? training.batches(options.loader, epoch: epoch - 1, skipping: state.epoch.steps), onStep,
+        &keeper)
       // The next epoch's first batches are prepared while this one is validated.
-      loader =
-        epoch < options.epochs ? try BatchLoader(dataset: training, configuration: options.loader, epoch: epoch) : nil
+      loader = epoch < options.epochs ? try training.batches(options.loader, epoch: epoch) : nil
       try endEpoch(epoch, onEpoch)
       try keeper?.write()
       if !isDone { try keeper?.stopIfAsked(isWritten: true) }
@@ -208,10 +204,10 @@ public final class SegmentationTrainer {
   /// Looks into the network on as many training samples as a step has. The samples depend on the training's crop, batch
   /// size and augmentation alone, and none of them is another's of the training.
   public func probe() throws -> TrainingProbe {
-    var configuration = options.loader
-    (configuration.samplesPerEpoch, configuration.seed, configuration.workers) = (configuration.batchSize, 0, 1)
+    var samples = options.loader
+    (samples.samplesPerEpoch, samples.seed, samples.workers) = (samples.batchSize, 0, 1)
     // Epochs of trainings count from 0.
-    guard let batch = try BatchLoader(dataset: training, configuration: configuration, epoch: -1).next() else {
+    guard let batch = try training.batches(samples, epoch: -1).next() else {
       preconditionFailure("a batch has at least one sample")
     }
     let (images, labels, weights) = try tensors(batch)
@@ -231,11 +227,12 @@ public final class SegmentationTrainer {
   }
 
   private func trainEpoch(
-    _ epoch: Int, _ loader: BatchLoader, _ onStep: (TrainingProgress) throws -> Void, _ keeper: inout CheckpointKeeper?
+    _ epoch: Int, _ loader: BatchLoader<SegmentationBatch>, _ onStep: (TrainingProgress) throws -> Void,
+    _ keeper: inout CheckpointKeeper?
   ) throws {
     model.train()
     while true {
-      var next: Batch?
+      var next: SegmentationBatch?
       let wait = try seconds { next = try loader.next() }
       guard let batch = next else { return }
       let step = state.epoch.steps
@@ -274,9 +271,7 @@ public final class SegmentationTrainer {
     }
   }
 
-  private func trainStep(
-    _ batch: Batch, place: String
-  ) throws -> (loss: Double, accuracy: Double) {
+  private func trainStep(_ batch: SegmentationBatch, place: String) throws -> (loss: Double, accuracy: Double) {
     let (images, labels, weights) = try tensors(batch)
     for parameter in parameters { try parameter.value.setGradient(nil) }
     let logits = try Recomputation.$isEnabled.withValue(options.recomputes) { try model(images) }
@@ -299,7 +294,7 @@ public final class SegmentationTrainer {
     }
   }
 
-  private func tensors(_ batch: Batch) throws -> (images: Tensor, labels: Tensor, weights: Tensor?) {
+  private func tensors(_ batch: SegmentationBatch) throws -> (images: Tensor, labels: Tensor, weights: Tensor?) {
     let shape = [batch.count, batch.height, batch.width]
     return (
       try Tensor(batch.images, shape: [batch.count, batch.channels, batch.height, batch.width])
