@@ -38,3 +38,10 @@ public struct DataError: Error, Sendable, Equatable, CustomStringConvertible {
     self.message = message
   }
 }
+
+/// Throws `DataError` for a number that is not positive.
+func checkPositive(_ numbers: (name: String, value: Int)...) throws {
+  for (name, value) in numbers where value < 1 {
+    throw DataError(.parameter, "Expected \(name) of at least 1, received \(value); raise it.")
+  }
+}

@@ -10,7 +10,7 @@ struct EpochPlan {
   }
 
   let dataset: SegmentationDataset
-  let configuration: BatchLoader.Configuration
+  let options: SampleOptions
   let epoch: Int
   /// The slice of each sample.
   let pages: [Int]
@@ -21,27 +21,27 @@ struct EpochPlan {
   private static let pageStream: UInt64 = 0
   private static let sampleStream: UInt64 = 1
 
-  init(dataset: SegmentationDataset, configuration: BatchLoader.Configuration, epoch: Int) {
+  init(dataset: SegmentationDataset, options: SampleOptions, epoch: Int) {
     self.dataset = dataset
-    self.configuration = configuration
+    self.options = options
     self.epoch = epoch
-    source = RandomSource(seed: configuration.seed)
+    source = RandomSource(seed: options.seed)
       .derive(stream: UInt64(bitPattern: Int64(epoch)))
     var pages: [Int] = []
     var random = source.derive(stream: Self.pageStream)
-    while pages.count < configuration.samplesPerEpoch {
+    while pages.count < options.samplesPerEpoch {
       pages += random.permutation(count: dataset.pages)
     }
-    self.pages = Array(pages.prefix(configuration.samplesPerEpoch))
+    self.pages = Array(pages.prefix(options.samplesPerEpoch))
   }
 
   /// Sample `index` of the epoch.
   func sample(_ index: Int) -> Sample {
     var random = source.derive(stream: Self.sampleStream, UInt64(index))
-    let side = configuration.crop
+    let side = options.crop
     let x = random.integer(below: dataset.width - side + 1)
     let y = random.integer(below: dataset.height - side + 1)
-    let transform = configuration.augmentation.draw(side: side, using: &random)
+    let transform = options.augmentation.draw(side: side, using: &random)
     return Sample(page: pages[index], origin: (x, y), transform: transform)
   }
 }

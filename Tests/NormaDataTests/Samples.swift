@@ -68,7 +68,7 @@ func render(
 }
 
 /// Every batch of a loader.
-func allBatches(_ loader: BatchLoader) throws -> [Batch] {
+func allBatches<Batch>(_ loader: BatchLoader<Batch>) throws -> [Batch] {
   var batches: [Batch] = []
   while let batch = try loader.next() { batches.append(batch) }
   return batches

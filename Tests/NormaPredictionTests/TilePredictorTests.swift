@@ -91,7 +91,7 @@ import Testing
     let dataset = try SegmentationDataset(images: images, labels: labels, ignore: nil, name: "test")
     let trainer = try SegmentationTrainer(
       model: network, extentMultiple: 4, training: dataset, validation: dataset,
-      options: TrainingOptions(loader: BatchLoader.Configuration(crop: 32, batchSize: 1, samplesPerEpoch: 1, seed: 0)))
+      options: TrainingOptions(loader: SampleOptions(crop: 32, batchSize: 1, samplesPerEpoch: 1, seed: 0)))
     let expected = try trainer.evaluate().probabilities[0]
     let found = try Self.predict(network, Self.page(bytes.map { $0 / 255 }, height, width))
     let difference = Self.largestDifference(found, expected)

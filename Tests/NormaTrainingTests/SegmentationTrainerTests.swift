@@ -51,7 +51,7 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
     _ change: (inout TrainingOptions) -> Void = { _ in }
   ) -> TrainingOptions {
     var options = TrainingOptions(
-      loader: BatchLoader.Configuration(crop: crop, batchSize: batch, samplesPerEpoch: samples, seed: seed))
+      loader: SampleOptions(crop: crop, batchSize: batch, samplesPerEpoch: samples, seed: seed))
     options.epochs = epochs
     options.learningRate = 3e-3
     change(&options)

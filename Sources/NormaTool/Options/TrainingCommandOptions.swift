@@ -210,7 +210,7 @@ struct TrainingCommandOptions: ParsableArguments {
 
   func options(training: SegmentationDataset) throws -> TrainingOptions {
     var options = TrainingOptions(
-      loader: BatchLoader.Configuration(
+      loader: SampleOptions(
         crop: crop, batchSize: batchSize, samplesPerEpoch: samplesPerEpoch, seed: seed,
         augmentation: augment.augmentation, borderWeighting: borderWeights ? BorderWeighting() : nil))
     options.epochs = epochs

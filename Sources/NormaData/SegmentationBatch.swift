@@ -1,0 +1,93 @@
+/// Samples that go through a network together.
+public struct SegmentationBatch: Sendable, Equatable {
+  /// Grey values 0…1, [count, channels, height, width].
+  public let images: [Float]
+  /// Classes, [count, height, width]; `SegmentationDataset.ignoredClass` where there is no label.
+  public let labels: [UInt8]
+  /// Pixel weights, [count, height, width], or `nil` without border weighting.
+  public let weights: [Float]?
+  /// The slice of the dataset that each sample comes from.
+  public let pages: [Int]
+  /// Channels per image.
+  public let channels: Int
+  /// Rows per image.
+  public let height: Int
+  /// Columns per image.
+  public let width: Int
+
+  /// The number of samples.
+  public var count: Int { pages.count }
+}
+
+extension SegmentationDataset {
+  /// Starts preparing the random samples of one epoch.
+  ///
+  /// - Parameter skipped: how many of the epoch's first batches to leave out; the others are as they would be with them.
+  /// - Throws: `DataError` if the options do not fit the dataset.
+  public func batches(
+    _ options: SampleOptions, epoch: Int, skipping skipped: Int = 0
+  ) throws -> BatchLoader<SegmentationBatch> {
+    try options.validate(for: self)
+    let plan = EpochPlan(dataset: self, options: options, epoch: epoch)
+    let renderer = SampleRenderer(dataset: self, side: options.crop, weighting: options.borderWeighting)
+    return BatchLoader(
+      samples: options.samplesPerEpoch, batchSize: options.batchSize, skipping: skipped, depth: options.depth,
+      workers: options.workers
+    ) { range, isCancelled in
+      renderer.batch(range.map(plan.sample), isCancelled: isCancelled)
+    }
+  }
+
+  /// Starts preparing the whole slices in order, without augmentation.
+  ///
+  /// - Parameters:
+  ///   - batchSize: slices per batch; the last batch holds the rest.
+  ///   - borderWeighting: the weight map, or `nil` for batches without weights.
+  /// - Throws: `DataError` if a parameter is outside its range.
+  public func validationBatches(
+    batchSize: Int = 1, borderWeighting: BorderWeighting? = nil
+  ) throws -> BatchLoader<SegmentationBatch> {
+    try checkPositive(("batch size", batchSize))
+    try borderWeighting?.validate()
+    return BatchLoader(samples: pages, batchSize: batchSize) { range, _ in
+      wholeSlices(range, borderWeighting: borderWeighting)
+    }
+  }
+
+  private func wholeSlices(_ range: Range<Int>, borderWeighting: BorderWeighting?) -> SegmentationBatch {
+    SegmentationBatch(
+      images: range.flatMap(image), labels: range.flatMap(labels),
+      weights: borderWeighting.map { weighting in
+        range.flatMap { borderWeights(page: $0, weighting: weighting) }
+      },
+      pages: Array(range), channels: channels, height: height, width: width)
+  }
+}
+
+extension SampleRenderer {
+  /// Renders samples into one batch; `nil` if cancelled meanwhile.
+  func batch(_ samples: [EpochPlan.Sample], isCancelled: () -> Bool) -> SegmentationBatch? {
+    let area = side * side
+    let channels = dataset.channels
+    var images = [Float](repeating: 0, count: samples.count * channels * area)
+    var labels = [UInt8](repeating: 0, count: samples.count * area)
+    var weights = [Float](repeating: 0, count: weighting == nil ? 0 : samples.count * area)
+    for (index, sample) in samples.enumerated() {
+      if isCancelled() { return nil }
+      images.withUnsafeMutableBufferPointer { images in
+        labels.withUnsafeMutableBufferPointer { labels in
+          weights.withUnsafeMutableBufferPointer { weights in
+            let target = SampleTarget(
+              image: images.baseAddress! + index * channels * area,
+              labels: labels.baseAddress! + index * area,
+              weights: weighting == nil ? nil : weights.baseAddress! + index * area)
+            render(page: sample.page, origin: sample.origin, transform: sample.transform, to: target)
+          }
+        }
+      }
+    }
+    return SegmentationBatch(
+      images: images, labels: labels, weights: weighting == nil ? nil : weights,
+      pages: samples.map(\.page), channels: channels, height: side, width: side)
+  }
+}
