@@ -250,7 +250,7 @@ extension ComparisonRecord {
     }
     return finding(
       .collapsed, .serious, run,
-      "After the last epoch it gives class \(constant) for \(record.data.everything) of the validation\(accuracy)\(dead ?? "").",
+      "After the last epoch it gives class \(constant) for \(data.everything) of the validation\(accuracy)\(dead ?? "").",
       configuration["head"] == "seed"
         ? "--head plain, since the ReLU in front of the last convolution can die; another --seed or a lower --learning-rate."
         : "A lower --learning-rate, --class-weights balanced, or more --epochs.")

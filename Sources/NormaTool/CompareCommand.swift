@@ -13,6 +13,9 @@ struct CompareCommand: ParsableCommand {
       with it as if it had not been interrupted.
       """)
 
+  @Option(help: ModelName.help)
+  var model = ModelName.unet
+
   @Option(
     help: NormHelp.list(default: "batch,group,switchable"),
     completion: NormHelp.names, transform: CompareCommand.parseNorms)
@@ -35,7 +38,7 @@ struct CompareCommand: ParsableCommand {
   }
 
   func validate() throws {
-    if grid.batchSizes != nil, training.batchSize != 1 {
+    if grid.batchSizes != nil, training.batchSize != nil {
       throw ValidationError("--batch-sizes lists all batch sizes: leave out --batch-size.")
     }
     if grid.learningRates != nil, training.learningRate != nil {
@@ -48,8 +51,8 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     logOptions.start()
-    try Experiment(
-      command: "compare", norms: norms, seeds: grid.seeds, batchSizes: grid.batchSizes?.values,
+    try Comparison(
+      command: "compare", model: model, norms: norms, seeds: grid.seeds, batchSizes: grid.batchSizes?.values,
       learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
       output: output, resume: resume
     ).run()

@@ -4,14 +4,11 @@
   import Foundation
 #endif
 
-import NormaData
 import NormaExchange
 import NormaFormats
 import NormaNN
 import NormaRecords
 import NormaReport
-import NormaTensor
-import NormaTraining
 
 /// The folder that a run leaves its results in.
 struct OutputFolder {
@@ -63,7 +60,7 @@ struct OutputFolder {
     }
     self.remove("\(path)/report.html")
     remove(in: "\(path)/charts") { $0.hasSuffix(".svg") }
-    remove(in: "\(path)/overlays") { $0.contains("-slice-") && $0.hasSuffix(".png") }
+    remove(in: "\(path)/overlays") { $0.hasSuffix(".png") }
   }
 
   private func names(in folder: String) -> [String] {
@@ -114,28 +111,5 @@ struct OutputFolder {
   func writeWeights(_ model: Module, fileStem: String, isLast: Bool = false, metadata: [String: String]) throws {
     try model.writeWeights(
       to: "\(path)/weights-\(isLast ? "last-" : "")\(fileStem).safetensors", metadata: metadata)
-  }
-
-  /// - Parameter overlays: takes the pictures too; nil for none.
-  func writePredictions(
-    _ evaluation: SegmentationTrainer.Evaluation, of slices: SegmentationDataset, fileStem: String,
-    overlays: TensorBoardWriter?,
-    epoch: Int
-  ) throws {
-    let (height, width) = (slices.height, slices.width)
-    let stack = try ImageStack(
-      pages: slices.pages, channels: slices.classes == 2 ? 1 : slices.classes, height: height,
-      width: width, format: .float32, values: evaluation.probabilities.flatMap { $0 })
-    try TIFF.write(stack, to: "\(path)/predictions-\(fileStem).tif", compression: .deflate)
-    guard let overlays else { return }
-    for page in 0..<slices.pages {
-      let overlay = try Overlay.image(
-        slices.image(page: page), truth: slices.labels(page: page),
-        prediction: evaluation.predictions[page], ignored: SegmentationDataset.ignoredClass, height: height,
-        width: width)
-      let slice = slices.stackPages.lowerBound + page
-      try PNG.write(overlay, to: "\(path)/overlays/\(fileStem)-slice-\(slice).png")
-      try overlays.image("overlay/slice-\(slice)", overlay, step: epoch)
-    }
   }
 }

@@ -64,7 +64,7 @@ final class Progress {
     let bar = Self.bar(Double(progress.step) / Double(progress.stepsPerEpoch))
     write(
       "\r\(name) \(progress.epoch)/\(epochs) \(bar) \(progress.step)/\(progress.stepsPerEpoch)  loss \(fixed(progress.loss, 4))  "
-        + "acc \(fixed(progress.accuracy, 4))  ETA \(NormaReport.clock(remaining))\u{1B}[K")
+        + told(progress.scores) + "ETA \(NormaReport.clock(remaining))\u{1B}[K")
   }
 
   func epoch(_ record: EpochRecord) {
@@ -73,8 +73,14 @@ final class Progress {
     let end = errorsAreOnTerminal ? "\u{1B}[K\n" : "\n"
     write(
       "\(start)\(name) epoch \(record.epoch)/\(epochs)  \(fixed(record.seconds, 1)) s  loss \(fixed(record.loss, 4))  "
-        + "acc \(fixed(record.accuracy, 4))  val loss \(fixed(record.validationLoss, 4))  "
-        + "val acc \(fixed(record.validationAccuracy, 4))\(end)")
+        + told(record.scores) + "val loss \(fixed(record.validationLoss, 4))"
+        + told(record.validationScores, prefix: "  val ", suffix: "") + end)
+  }
+
+  private func told(_ scores: [String: Double], prefix: String = "", suffix: String = "  ") -> String {
+    ScoreName.allCases.compactMap { name in
+      scores[name.rawValue].map { "\(prefix)\(name.shortTitle) \(fixed($0, 4))\(suffix)" }
+    }.joined()
   }
 
   /// A bar of which a share of 0…1 is filled.

@@ -9,6 +9,9 @@ struct TrainCommand: ParsableCommand {
       epoch. Ctrl-C ends the run after the current step; --resume goes on with it as if it had not been interrupted.
       """)
 
+  @Option(help: ModelName.help)
+  var model = ModelName.unet
+
   @Option(
     help: NormHelp.one(default: "batch"),
     completion: NormHelp.names, transform: { try Normalization(parsing: $0) })
@@ -23,8 +26,8 @@ struct TrainCommand: ParsableCommand {
 
   func run() throws {
     logOptions.start()
-    try Experiment(
-      command: "train", norms: [norm], data: data, network: network, training: training,
+    try Comparison(
+      command: "train", model: model, norms: [norm], data: data, network: network, training: training,
       output: output, resume: resume
     ).run()
   }

@@ -188,7 +188,8 @@ public final class Trainer<Task: TrainingTask> {
   }
 
   private func trainEpoch(
-    _ epoch: Int, _ loader: BatchLoader<Task.Batch>, _ onStep: (TrainingProgress) throws -> Void, _ keeper: inout CheckpointKeeper?
+    _ epoch: Int, _ loader: BatchLoader<Task.Batch>, _ onStep: (TrainingProgress) throws -> Void,
+    _ keeper: inout CheckpointKeeper?
   ) throws {
     model.train()
     while true {

@@ -89,9 +89,10 @@ import Testing
       pages: 2, channels: 1, height: height, width: width, format: .uint8,
       values: (0..<2 * height * width).map { Float($0 % classes) })
     let dataset = try SegmentationDataset(images: images, labels: labels, ignore: nil, name: "test")
-    let trainer = try SegmentationTrainer(
-      model: network, extentMultiple: 4, training: dataset, validation: dataset,
-      options: TrainingOptions(loader: SampleOptions(crop: 32, batchSize: 1, samplesPerEpoch: 1, seed: 0)))
+    let trainer = try Trainer(
+      task: SegmentationTask(
+        model: network, extentMultiple: 4, training: dataset, validation: dataset,
+        sampling: SampleOptions(crop: 32, batchSize: 1, samplesPerEpoch: 1, seed: 0)), options: TrainingOptions())
     let expected = try trainer.evaluate().probabilities[0]
     let found = try Self.predict(network, Self.page(bytes.map { $0 / 255 }, height, width))
     let difference = Self.largestDifference(found, expected)

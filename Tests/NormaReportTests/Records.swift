@@ -6,8 +6,8 @@ func epoch(
   seconds: Double = 10, wait: Double = 0
 ) -> EpochRecord {
   EpochRecord(
-    epoch: number, loss: loss, accuracy: 0.75, validationLoss: validationLoss,
-    validationAccuracy: validationAccuracy, validationDice: [0.5, 0.625],
+    epoch: number, loss: loss, scores: ["accuracy": 0.75], validationLoss: validationLoss,
+    validationScores: ["accuracy": validationAccuracy], validationDice: [0.5, 0.625],
     validationIntersectionOverUnion: [0.25, 0.375], learningRate: 0.001, seconds: seconds,
     validationSeconds: 1,
     dataWaitSeconds: wait)
@@ -36,8 +36,8 @@ func comparison(_ runs: [RunRecord], score: ScoreName = .iou) -> ComparisonRecor
     environment: EnvironmentRecord(norma: "1", libtorch: "2", processor: "p", threads: 2, device: "cpu"),
     configuration: ["seed": "0", "images": "a/\"b\".tif"],
     data: DataRecord(
-      name: "cells", isSynthetic: true, trainingSlices: 20, validationSlices: 4, height: 64, width: 96,
+      name: "cells", isSynthetic: true, trainingSamples: 20, validationSamples: 4, height: 64, width: 96,
       channels: 1,
-      classes: 2, constantAccuracy: 0.77514),
+      classes: 2, constantScores: ["accuracy": 0.77514]),
     score: score, runs: runs)
 }

@@ -130,7 +130,7 @@ private func grid(_ norms: [String] = ["batch", "switchable"], seeds: Range<UInt
     #expect(limits.contains { $0.contains("has collapsed: it predicts class 1") })
     #expect(limits.contains { $0.hasPrefix("Scores are of the slices that also chose the epochs") })
     #expect(limits.contains { $0.contains("synthetic") })
-    record.data.testSlices = 2
+    record.data.testSamples = 2
     #expect(try !Report([("none", record)]).limits.contains { $0.hasPrefix("Scores are of the slices that also") })
     #expect(!limits.contains { $0.contains("step times") || $0.contains("not complete") })
     #expect(limits.contains { $0.hasPrefix("One learning rate was tried") })
@@ -192,7 +192,7 @@ private func grid(_ norms: [String] = ["batch", "switchable"], seeds: Range<UInt
     #expect(
       refusal { $0.configuration["crop"] = "64" }.contains("'a' and 'b' are different experiments (--crop 32 and 64)"))
     #expect(refusal { $0.configuration["momentum"] = "0.9" }.contains("--momentum not given and 0.9"))
-    #expect(refusal { $0.data.trainingSlices = 7 }.contains("cells, 7 + 4 + 0 slices of 96×64, 1 channel, 2 classes"))
+    #expect(refusal { $0.data.trainingSamples = 7 }.contains("cells, 7 + 4 + 0 slices of 96×64, 1 channel, 2 classes"))
     #expect(refusal { $0.score = .dice }.contains("--score iou and dice"))
     #expect(
       refusal { $0.runs = grid(["batch"]).runs }.contains(

@@ -1,6 +1,8 @@
+import Foundation
 import NormaFormats
 import NormaRecords
 import NormaReport
+import TestSupport
 import Testing
 
 @Suite struct RecordTests {
@@ -35,7 +37,7 @@ import Testing
         2,0.75,nan,0.875,inf,10.0
 
         """)
-    #expect(HistoryCSV.text([]) == "epoch,acc,loss,val_acc,val_loss,seconds\n")
+    #expect(HistoryCSV.text([]) == "epoch,loss,val_loss,seconds\n")
   }
 }
 
@@ -56,7 +58,7 @@ import Testing
     let text = try ResultsFile.text(record)
     #expect(try ResultsFile.record(fromText: text) == record)
     #expect(text.hasSuffix("}\n"))
-    #expect(text.contains("\"schemaVersion\" : 2"))
+    #expect(text.contains("\"schemaVersion\" : 3"))
     // Sorted keys: the same record gives the same text.
     #expect(try ResultsFile.text(ResultsFile.record(fromText: text)) == text)
   }
@@ -71,15 +73,40 @@ import Testing
     let back = try ResultsFile.record(fromText: text).runs[0].history[0]
     #expect(back.loss.isNaN)
     #expect(back.validationLoss == .infinity)
-    #expect(back.validationAccuracy == -.infinity)
-    #expect(back.accuracy == 0.75)
+    #expect(back.validationScores["accuracy"] == -.infinity)
+    #expect(back.scores["accuracy"] == 0.75)
+  }
+
+  @Test func readsVersion2() throws {
+    let folder = try TemporaryFolder()
+    let record = comparison([run("batch", [epoch(1), epoch(2)])])
+    // What version 3 changed, by hand.
+    var text = try ResultsFile.text(record)
+    for (new, old) in [
+      (#""schemaVersion" : 3"#, #""schemaVersion" : 2"#), ("trainingSamples", "trainingSlices"),
+      ("validationSamples", "validationSlices"), ("testSamples", "testSlices"),
+    ] {
+      #expect(text.contains(new))
+      text = text.replacing(new, with: old)
+    }
+    for (name, old) in [
+      ("constantScores", "constantAccuracy"), ("validationScores", "validationAccuracy"), ("scores", "accuracy"),
+    ] {
+      text.replace(try Regex("\"\(name)\" : \\{\\s*\"accuracy\" : ([0-9.]+)\\s*\\}")) { "\"\(old)\" : \($0[1].substring!)" }
+    }
+    text = text.replacing("    \"unit\" : \"slices\",\n", with: "")
+    #expect(!text.contains("Scores\"") && !text.contains("unit"))
+    try Data(text.utf8).write(to: folder.url.appendingPathComponent("results.json"))
+    var expected = record
+    expected.configuration["model"] = "unet"
+    #expect(try ResultsFile.read(folder.path("results.json")) == expected)
   }
 
   @Test func damagedText() throws {
     let text = try ResultsFile.text(comparison([]))
     #expect(throws: (any Error).self) { try ResultsFile.record(fromText: String(text.dropLast(10))) }
     #expect(throws: (any Error).self) {
-      try ResultsFile.record(fromText: text.replacing("constantAccuracy", with: "other"))
+      try ResultsFile.record(fromText: text.replacing("constantScores", with: "other"))
     }
   }
 }

@@ -9,12 +9,13 @@ import Testing
   @Test func oneObjectPerEpoch() throws {
     let text = try HistoryJSONLines.text([epoch(1), epoch(2, loss: .nan, validationLoss: -.infinity, wait: 0.5)])
     let rest = #""validationDice":[0.5,0.625],"validationIntersectionOverUnion":[0.25,0.375]"#
+    let scores = (#""scores":{"accuracy":0.75}"#, #""validationScores":{"accuracy":0.875}"#)
     #expect(
       text == """
-        {"accuracy":0.75,"dataWaitSeconds":0,"epoch":1,"learningRate":0.001,"loss":0.5,"seconds":10,\
-        "validationAccuracy":0.875,\(rest),"validationLoss":0.25,"validationSeconds":1}
-        {"accuracy":0.75,"dataWaitSeconds":0.5,"epoch":2,"learningRate":0.001,"loss":"nan","seconds":10,\
-        "validationAccuracy":0.875,\(rest),"validationLoss":"-inf","validationSeconds":1}
+        {"dataWaitSeconds":0,"epoch":1,"learningRate":0.001,"loss":0.5,\(scores.0),"seconds":10,\
+        \(rest),"validationLoss":0.25,\(scores.1),"validationSeconds":1}
+        {"dataWaitSeconds":0.5,"epoch":2,"learningRate":0.001,"loss":"nan",\(scores.0),"seconds":10,\
+        \(rest),"validationLoss":"-inf",\(scores.1),"validationSeconds":1}
 
         """)
     #expect(try HistoryJSONLines.text([]).isEmpty)

@@ -19,12 +19,12 @@ import Testing
     /// Small, with everything that a checkpoint has to keep: dropout, augmentation, running statistics, momentum.
     init(
       _ norm: Normalization = .switchable, seed: UInt64 = 3, width: Int = 2, data dataSeed: UInt64 = 1,
-      _ change: (inout TrainingOptions) -> Void = { _ in }
+      _ change: (inout SegmentationSetting) -> Void = { _ in }
     ) throws {
       Runtime.threads = 1
       let (images, labels) = SyntheticEM(width: 32, height: 32, slices: 3, seed: dataSeed).make()
       let data = try SegmentationDataset(images: images, labels: labels, name: "synthetic").split(validationSlices: 1)
-      var options = TrainingOptions(
+      var options = SegmentationSetting(
         loader: .init(crop: 16, batchSize: 2, samplesPerEpoch: 7, seed: seed, augmentation: .full))
       (options.epochs, options.learningRate, options.keepsBest) = (3, 3e-3, true)
       change(&options)
@@ -32,9 +32,7 @@ import Testing
       (network.width, network.depth, network.normalization, network.dropout) = (width, 2, norm, 0.3)
       let generator = try Generator(seed: seed)
       model = try UNet(network, generator: generator)
-      trainer = try SegmentationTrainer(
-        model: model, extentMultiple: network.extentMultiple, training: data.training, validation: data.validation,
-        options: options, generators: [generator])
+      trainer = try SegmentationTrainer(model, data, options, generators: [generator])
     }
 
     /// Everything that must not depend on interruptions.
@@ -201,7 +199,7 @@ import Testing
       try Safetensors.write(fewer, metadata: file.metadata, to: folder.path("d"))
       #expect(failure(try SafetensorsReader(folder.path("d"))) { try Training() }.contains("missing"), "\(kind)")
     }
-    for (key, value) in [("training", "{}"), ("training", "["), ("options", "1"), ("checkpoint", "2")] {
+    for (key, value) in [("training", "{}"), ("training", "["), ("options", "1"), ("checkpoint", "1")] {
       try Safetensors.write(entries, metadata: file.metadata.merging([key: value]) { $1 }, to: folder.path("d"))
       #expect(
         failure(try SafetensorsReader(folder.path("d"))) { try Training() }.contains("no checkpoint"), "\(key) \(value)"

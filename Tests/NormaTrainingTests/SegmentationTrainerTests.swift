@@ -48,9 +48,9 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
 
   private func options(
     crop: Int = 32, batch: Int = 2, samples: Int = 6, epochs: Int = 1, seed: UInt64 = 0,
-    _ change: (inout TrainingOptions) -> Void = { _ in }
-  ) -> TrainingOptions {
-    var options = TrainingOptions(
+    _ change: (inout SegmentationSetting) -> Void = { _ in }
+  ) -> SegmentationSetting {
+    var options = SegmentationSetting(
       loader: SampleOptions(crop: crop, batchSize: batch, samplesPerEpoch: samples, seed: seed))
     options.epochs = epochs
     options.learningRate = 3e-3
@@ -58,13 +58,11 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
     return options
   }
 
-  private func trainer(_ model: UNet, _ data: Parts, _ options: TrainingOptions) throws -> SegmentationTrainer {
+  private func trainer(_ model: UNet, _ data: Parts, _ options: SegmentationSetting) throws -> SegmentationTrainer {
     // Tests run side by side: with several threads each they would wait for one another at every small operation.
     // The number holds for the calling thread.
     Runtime.threads = 1
-    return try SegmentationTrainer(
-      model: model, extentMultiple: model.options.extentMultiple, training: data.training,
-      validation: data.validation, options: options)
+    return try SegmentationTrainer(model, data, options)
   }
 
   private func timeless(_ history: [EpochRecord]) -> [EpochRecord] {
@@ -105,7 +103,7 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
     #expect(records == trainer.history)
     #expect(records.map(\.epoch) == [1, 2, 3])
     for (record, step) in zip(records, [steps[2], steps[5], steps[8]]) {
-      #expect(abs(record.loss - step.loss) < 1e-12 && abs(record.accuracy - step.accuracy) < 1e-12)
+      #expect(abs(record.loss - step.loss) < 1e-12 && abs(record.accuracy - (step.scores["accuracy"] ?? .nan)) < 1e-12)
       #expect(record.seconds > 0 && record.validationSeconds > 0)
       #expect((0...1).contains(record.accuracy) && (0...1).contains(record.validationAccuracy))
       #expect(record.validationDice.count == 2 && record.validationIntersectionOverUnion.count == 2)
@@ -197,11 +195,11 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
 
   @Test func optionsThatDoNotFitAreErrors() throws {
     let data = try data()
-    func check(_ options: TrainingOptions) throws {
-      try SegmentationTrainer.validate(options, extentMultiple: 16, training: data.training)
+    func check(_ options: SegmentationSetting) throws {
+      try options.validate(data.training)
     }
     try check(options())
-    let wrong: [TrainingOptions] = [
+    let wrong: [SegmentationSetting] = [
       options(crop: 40), options(epochs: 0), options { $0.learningRate = 0 },
       options { $0.learningRate = -1 },
       options { $0.learningRate = .nan }, options { $0.learningRate = .infinity },
@@ -260,7 +258,7 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
     #expect(trainer.history[0].validationLoss == evaluation.loss)
     #expect(trainer.history[0].validationAccuracy == evaluation.confusion.accuracy)
     #expect(trainer.history[0].validationDice == (0..<2).map(evaluation.confusion.dice))
-    #expect(try trainer.evaluate(keepingProbabilities: false).probabilities.isEmpty)
+    #expect(try trainer.evaluate(keepingPredictions: false).probabilities.isEmpty)
   }
 
   @Test func threeClassesAndPixelsWithoutLabels() throws {

@@ -29,12 +29,10 @@ import Testing
       (network.width, network.depth, network.dropout) = (4, 2, 0.5)
       network.normalization = try Normalization(parsing: name)
       let model = try UNet(network, generator: Generator(seed: 3))
-      var options = TrainingOptions(loader: .init(crop: 16, batchSize: 2, samplesPerEpoch: 6, seed: 0))
+      var options = SegmentationSetting(loader: .init(crop: 16, batchSize: 2, samplesPerEpoch: 6, seed: 0))
       options.epochs = 3
       options.schedule = .cosine
-      let trainer = try SegmentationTrainer(
-        model: model, extentMultiple: network.extentMultiple, training: data.training, validation: data.validation,
-        options: options)
+      let trainer = try SegmentationTrainer(model, data, options)
       let probe = probing ? try trainer.probe() : nil
       var diagnoses: [DiagnosisRecord] = []
       try trainer.run(onEpoch: { epoch in
@@ -85,11 +83,9 @@ import Testing
     func loss(seed: UInt64) throws -> Double {
       var network = UNet.Options()
       (network.width, network.depth) = (2, 1)
-      var options = TrainingOptions(loader: .init(crop: 16, batchSize: 2, samplesPerEpoch: 6, seed: seed))
+      var options = SegmentationSetting(loader: .init(crop: 16, batchSize: 2, samplesPerEpoch: 6, seed: seed))
       options.epochs = 1
-      let trainer = try SegmentationTrainer(
-        model: UNet(network, generator: Generator(seed: 3)), extentMultiple: 2, training: data.training,
-        validation: data.validation, options: options)
+      let trainer = try SegmentationTrainer(UNet(network, generator: Generator(seed: 3)), data, options)
       return try trainer.probe().measure(epoch: 1, learningRate: 1).surface.loss
     }
     #expect(try loss(seed: 0) == loss(seed: 1))

@@ -64,6 +64,11 @@ struct DataOptions: ParsableArguments {
     }
   }
 
+  /// Options that not all networks have, as far as they are given.
+  var given: [String] {
+    [("ignore-label", ignoreLabel != nil), ("test-slices", testSlices != nil)].filter(\.1).map(\.0)
+  }
+
   var slicesOfSynthetic: Int { syntheticSlices ?? 24 }
   var seedOfSynthetic: UInt64 { syntheticSeed ?? 0 }
 

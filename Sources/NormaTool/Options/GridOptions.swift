@@ -22,10 +22,11 @@ struct GridOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "What norms are compared by: \(ScoreName.allCases.map(\.rawValue).joined(separator: ", ")). The last four need two "
-        + "classes and are taken at the threshold that gives the best V_Rand on the validation slices.",
+      "What norms are compared by: \(ScoreName.allCases.map(\.rawValue).joined(separator: ", ")). rand, info, rand-error and "
+        + "warping-error need two classes and are taken at the threshold that gives the best V_Rand on the validation slices. "
+        + "(default: \(ModelName.defaultsTold { $0.scores[0].rawValue }))",
       valueName: "score"))
-  var score = ScoreName.iou
+  var score: ScoreName?
 
   func validate() throws {
     guard (1...10_000).contains(seeds) else { throw ValidationError("--seeds must be in 1…10000, got \(seeds).") }

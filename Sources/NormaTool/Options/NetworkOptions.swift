@@ -24,6 +24,9 @@ struct NetworkOptions: ParsableArguments {
     }
   }
 
+  /// Options that not all networks have, as far as they are given.
+  var given: [String] { [] }
+
   func options(
     _ normalization: Normalization, inputChannels: Int = 1, classes: Int = 2, asLogged: Bool = false
   ) -> UNet.Options {

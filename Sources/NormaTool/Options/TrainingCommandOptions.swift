@@ -5,17 +5,24 @@ import NormaTraining
 
 /// How to train.
 struct TrainingCommandOptions: ParsableArguments {
-  @Option(help: "Passes of --samples-per-epoch samples.")
-  var epochs = 5
+  @Option(
+    help: ArgumentHelp(
+      "Passes over the samples. (default: \(ModelName.defaultsTold { "\($0.defaults.epochs)" }))", valueName: "count"))
+  var epochs: Int?
 
-  @Option(help: ArgumentHelp("Random crops per epoch.", valueName: "count"))
-  var samplesPerEpoch = 818
+  @Option(
+    help: ArgumentHelp(
+      "Samples per epoch: random crops of unet (default: 818), images of the others (default: all).", valueName: "count"
+    ))
+  var samplesPerEpoch: Int?
 
-  @Option(help: ArgumentHelp("Samples per step.", valueName: "count"))
-  var batchSize = 1
+  @Option(
+    help: ArgumentHelp(
+      "Samples per step. (default: \(ModelName.defaultsTold { "\($0.defaults.batchSize)" }))", valueName: "count"))
+  var batchSize: Int?
 
-  @Option(help: ArgumentHelp("Side of the square crops; a multiple of 16.", valueName: "pixels"))
-  var crop = 512
+  @Option(help: ArgumentHelp("Side of the square crops; a multiple of 16. (default: 512)", valueName: "pixels"))
+  var crop: Int?
 
   @Option(help: "Decides weights, order, crops, augmentation and dropout.")
   var seed: UInt64 = 0
@@ -23,22 +30,22 @@ struct TrainingCommandOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "none, flips (the eight symmetries of the square) or full (also shift, zoom, shear, rotation, elastic "
-        + "deformation and grey values).", valueName: "kind"))
-  var augment = AugmentationName.flips
+        + "deformation and grey values). (default: flips)", valueName: "kind"))
+  var augment: AugmentationName?
 
-  @Option(help: ArgumentHelp("cross-entropy, dice or cross-entropy+dice.", valueName: "kind"))
-  var loss = SegmentationLoss.Kind.crossEntropy
+  @Option(help: ArgumentHelp("cross-entropy, dice or cross-entropy+dice. (default: cross-entropy)", valueName: "kind"))
+  var loss: SegmentationLoss.Kind?
 
   @Option(
     help: ArgumentHelp(
       "One weight per class in ascending order of label values, balanced or equal. (default: equal)", valueName: "list"),
     transform: ClassWeights.init(parsing:))
-  var classWeights = ClassWeights.equal
+  var classWeights: ClassWeights?
 
   @Flag(
     inversion: .prefixedNo, exclusivity: .chooseLast,
     help: "Weigh pixels between close cells more, and the classes equally, by the U-Net paper's weight map.")
-  var borderWeights = false
+  var borderWeights: Bool?
 
   @Option(help: ArgumentHelp("adam, adamw, sgd, nesterov, rmsprop or adagrad.", valueName: "name"))
   var optimizer = OptimizerKind.adam
@@ -167,8 +174,8 @@ struct TrainingCommandOptions: ParsableArguments {
 
   func validate() throws {
     let counts = [
-      ("--epochs", epochs, 1_000_000), ("--samples-per-epoch", samplesPerEpoch, 1_000_000_000),
-      ("--batch-size", batchSize, 65_536), ("--crop", crop, 65_536), ("--threads", threads ?? 1, 4096),
+      ("--epochs", epochs ?? 1, 1_000_000), ("--samples-per-epoch", samplesPerEpoch ?? 1, 1_000_000_000),
+      ("--batch-size", batchSize ?? 1, 65_536), ("--crop", crop ?? 1, 65_536), ("--threads", threads ?? 1, 4096),
     ]
     for (name, value, greatest) in counts where !(1...greatest).contains(value) {
       throw ValidationError("\(name) must be in 1…\(greatest), got \(value).")
@@ -182,7 +189,7 @@ struct TrainingCommandOptions: ParsableArguments {
     if momentum != nil, optimizer.defaultMomentum == nil {
       throw ValidationError("--momentum is for sgd, nesterov and rmsprop; \(optimizer.rawValue) has none.")
     }
-    if borderWeights, classWeights == .balanced {
+    if borderWeights == true, classWeights == .balanced {
       throw ValidationError("--border-weights already balances the classes; leave out --class-weights balanced.")
     }
     if let earlyStopping, earlyStopping < 1 {
@@ -192,6 +199,14 @@ struct TrainingCommandOptions: ParsableArguments {
     guard weightDecay >= 0, weightDecay.isFinite else {
       throw ValidationError("--weight-decay must be at least 0, got \(weightDecay).")
     }
+  }
+
+  /// Options that not all networks have, as far as they are given.
+  var given: [String] {
+    [
+      ("crop", crop != nil), ("augment", augment != nil), ("loss", loss != nil), ("class-weights", classWeights != nil),
+      ("border-weights", borderWeights != nil),
+    ].filter(\.1).map(\.0)
   }
 
   func resolvedDevice() throws -> Device { try Self.device(named: device) }
@@ -208,13 +223,9 @@ struct TrainingCommandOptions: ParsableArguments {
     }
   }
 
-  func options(training: SegmentationDataset) throws -> TrainingOptions {
-    var options = TrainingOptions(
-      loader: SampleOptions(
-        crop: crop, batchSize: batchSize, samplesPerEpoch: samplesPerEpoch, seed: seed,
-        augmentation: augment.augmentation, borderWeighting: borderWeights ? BorderWeighting() : nil))
-    options.epochs = epochs
-    options.loss = SegmentationLoss(kind: loss, classWeights: classWeights.weights(for: training))
+  func options(defaults: (epochs: Int, batchSize: Int)) throws -> TrainingOptions {
+    var options = TrainingOptions()
+    options.epochs = epochs ?? defaults.epochs
     options.optimizer = optimizer
     options.learningRate = learningRate ?? optimizer.defaultLearningRate
     options.momentum = momentum ?? optimizer.defaultMomentum

@@ -5,10 +5,9 @@
 #endif
 
 import ArgumentParser
-import NormaData
 import NormaExperiment
 import NormaFormats
-import NormaModels
+import NormaNN
 import NormaNormalization
 import NormaRecords
 import NormaReport
@@ -16,14 +15,16 @@ import NormaTensor
 import NormaTraining
 
 /// A comparison as the command line runs it: data, folder, progress and records around the trainings.
-struct Experiment {
+struct Comparison {
   let command: String
+  var model = ModelName.unet
   let norms: [Normalization]
   var seeds = 1
   /// Instead of those of `training`.
   var batchSizes: [Int]?
   var learningRates: [Double]?
-  var score = ScoreName.iou
+  /// What norms are compared by; nil takes the network's own.
+  var score: ScoreName?
   let data: DataOptions
   let network: NetworkOptions
   let training: TrainingCommandOptions
@@ -37,41 +38,65 @@ struct Experiment {
     if let resumed = resume.resume, let given = output.output, given != resumed {
       throw ValidationError("--resume '\(resumed)' writes into that folder: leave out --output.")
     }
+    try model.check(given: data.given + network.given + training.given)
     let earlier = try resume.resume.map { try ResultsFile.read("\($0)/results.json") }
     try Runtime.check()
     let instructions = try InstructionSet.current.get()
     // Before the first tensor, so that all are counted.
     TensorMemory.install(training.allocator.choice)
-    let started = Date()
     let device = try training.resolvedDevice()
     if let threads = training.threads { Runtime.threads = threads }
-    let loaded = try data.load(
-      crop: training.crop, isRepeated: seeds > 1,
-      earlierTestSlices: earlier?.data.testSlices)
-    let options = try training.options(training: loaded.training)
-    var experiment = SegmentationExperiment(
-      training: loaded.training, validation: loaded.validation, test: loaded.test, options: options
-    ) { [network] in
-      network.options($0, inputChannels: loaded.training.channels, classes: loaded.training.classes)
+    let setting = Setting(
+      options: try training.options(defaults: model.defaults),
+      batchSize: training.batchSize ?? model.defaults.batchSize, isRepeated: seeds > 1, earlier: earlier)
+    let session = Session(
+      started: Date(), device: device, instructions: "\(instructions)", setting: setting, earlier: earlier)
+    switch model {
+    case .unet: try run(unet(setting), session)
     }
+  }
+
+  /// What a network's own file makes its workload from, beside the options.
+  struct Setting {
+    let options: TrainingOptions
+    let batchSize: Int
+    /// Whether there are several seeds.
+    let isRepeated: Bool
+    /// The record of the run that goes on.
+    let earlier: ComparisonRecord?
+  }
+
+  private struct Session {
+    let started: Date
+    let device: Device
+    let instructions: String
+    let setting: Setting
+    let earlier: ComparisonRecord?
+  }
+
+  private func run<Work: Workload>(_ prepared: Prepared<Work>, _ session: Session) throws {
+    let (started, device, earlier) = (session.started, session.device, session.earlier)
+    let options = prepared.work.options
+    var experiment = Experiment(prepared.work)
     experiment.diagnoses = training.diagnose
     let grid = Grid(
-      norms: norms, batchSizes: batchSizes ?? [training.batchSize],
+      norms: norms, batchSizes: batchSizes ?? [session.setting.batchSize],
       learningRates: learningRates ?? [options.learningRate],
       seeds: (0..<UInt64(seeds)).map { training.seed &+ $0 })
     // Everything that can be wrong is found before anything is written or trained.
     try experiment.validate(grid)
-    if [.rand, .info, .randError, .warpingError].contains(score), loaded.training.classes != 2 {
+    let score = score ?? prepared.scores[0]
+    guard prepared.scores.contains(score) else {
       throw ToolError(
-        "--score \(score.rawValue) is for two classes, the labels have \(loaded.training.classes); choose iou, dice, "
-          + "accuracy or loss")
+        "--score \(score.rawValue) is not among those of --model \(model.rawValue) on these data; choose "
+          + prepared.scores.map(\.rawValue).joined(separator: ", "))
     }
 
     let folder = try OutputFolder(output, command: command, started: started, resuming: resume.resume, earlier)
     var record = ComparisonRecord(
       started: started.formatted(.iso8601), environment: environment(device),
-      configuration: configuration(options, grid, testSlices: loaded.test?.pages ?? 0),
-      data: describe(loaded, experiment.scored), score: score)
+      configuration: configuration(options, grid).merging(prepared.configuration) { $1 }, data: prepared.data,
+      score: score)
     if let earlier = folder.earlier {
       try checkThatItGoesOn(record, earlier, seeds: grid.seeds, in: folder.path)
       record.started = earlier.started
@@ -88,9 +113,10 @@ struct Experiment {
     for run in record.runs where done.contains(run.cell) { folder.removeCheckpoint(run.fileStem) }
     let cells = grid.cells.filter { !done.contains($0.record) }
     let progress = Progress(runs: cells.count, epochs: options.epochs)
-    log.info("\(loaded.name) → \(folder.path)")
+    log.info("\(prepared.data.name) → \(folder.path)")
     log.debug(
-      "\(Processor.name), \(instructions) kernels, \(Runtime.threads) threads, libtorch \(Runtime.version), \(device)")
+      "\(Processor.name), \(session.instructions) kernels, \(Runtime.threads) threads, libtorch \(Runtime.version), \(device)"
+    )
     experiment.checkpoints = .init(
       every: .milliseconds(Int64(min(resume.checkpointMinutes, 1e9) * 60_000)),
       isInterrupted: { Interruption.signal != nil },
@@ -117,7 +143,7 @@ struct Experiment {
       // Overlays of one seed show what there is to see.
       do {
         try train(
-          cell, experiment, grid, progress, folder, &record, overlays: cell.record.seed == grid.seeds[0])
+          cell, experiment, prepared, progress, folder, &record, pictures: cell.record.seed == grid.seeds[0])
       } catch is TrainingInterrupted {
         try interrupt()
       }
@@ -138,9 +164,9 @@ struct Experiment {
   }
 
   /// Trains one cell and writes all it leaves; `record` is kept up to date on disk after every epoch.
-  private func train(
-    _ cell: Grid.Cell, _ experiment: SegmentationExperiment, _ grid: Grid, _ progress: Progress,
-    _ folder: OutputFolder, _ record: inout ComparisonRecord, overlays: Bool
+  private func train<Work: Workload>(
+    _ cell: Grid.Cell, _ experiment: Experiment<Work>, _ prepared: Prepared<Work>, _ progress: Progress,
+    _ folder: OutputFolder, _ record: inout ComparisonRecord, pictures: Bool
   ) throws {
     TensorMemory.returnUnused()
     TensorMemory.resetPeak()
@@ -178,14 +204,15 @@ struct Experiment {
       },
       onTrained: { model in
         if command == "train" {
-          try folder.writeWeights(model, fileStem: stem, isLast: true, metadata: metadata(model, experiment.training))
+          try folder.writeWeights(model, fileStem: stem, isLast: true, metadata: metadata(model, prepared))
         }
       })
     if let (model, evaluation) = outcome.best {
-      try folder.writePredictions(
-        evaluation, of: experiment.scored, fileStem: stem, overlays: overlays ? board : nil,
-        epoch: outcome.record.bestEpoch?.epoch ?? 0)
-      try folder.writeWeights(model, fileStem: stem, metadata: metadata(model, experiment.training))
+      try prepared.write(
+        evaluation,
+        PredictionFiles(
+          folder: folder.path, stem: stem, board: pictures ? board : nil, epoch: outcome.record.bestEpoch?.epoch ?? 0))
+      try folder.writeWeights(model, fileStem: stem, metadata: metadata(model, prepared))
     }
     try board.close()
     // Finished only now that its files are there.
@@ -243,18 +270,8 @@ struct Experiment {
     }
   }
 
-  private func metadata(_ model: UNet, _ data: SegmentationDataset) -> [String: String] {
-    model.options.metadata.merging(data.metadata) { $1 }.merging(["norma": Norma.version]) { $1 }
-  }
-
-  private func describe(_ loaded: DataOptions.Loaded, _ scored: SegmentationDataset) -> DataRecord {
-    DataRecord(
-      name: loaded.name, isSynthetic: loaded.isSynthetic, trainingSlices: loaded.training.pages,
-      validationSlices: loaded.validation.pages, testSlices: loaded.test?.pages ?? 0, height: loaded.training.height,
-      width: loaded.training.width, channels: loaded.training.channels, classes: loaded.training.classes,
-      constantAccuracy: scored.classFrequencies.max() ?? 0,
-      digest: ([loaded.training, loaded.validation] + (loaded.test.map { [$0] } ?? [])).map(\.digest).joined(
-        separator: "-"))
+  private func metadata<Work: Workload>(_ model: Module, _ prepared: Prepared<Work>) -> [String: String] {
+    prepared.metadata(model).merging(["norma": Norma.version]) { $1 }
   }
 
   private func environment(_ device: Device) -> EnvironmentRecord {
@@ -263,17 +280,12 @@ struct Experiment {
       device: device.description)
   }
 
-  /// The options by their names on the command line.
-  private func configuration(_ options: TrainingOptions, _ grid: Grid, testSlices: Int) -> [String: String] {
+  /// The options that all networks have, by their names on the command line.
+  private func configuration(_ options: TrainingOptions, _ grid: Grid) -> [String: String] {
     func list(_ values: [some LosslessStringConvertible]) -> String { values.map(\.description).joined(separator: ",") }
     var all = [
-      "norms": norms.map(\.name).joined(separator: ","), "val-slices": "\(data.valSlices)",
-      "test-slices": "\(testSlices)", "seeds": "\(grid.seeds.count)",
-      "width": "\(network.width)", "dropout": "\(network.dropout)", "head": network.head.rawValue,
-      "epochs": "\(training.epochs)", "samples-per-epoch": "\(training.samplesPerEpoch)",
-      "batch-size": list(grid.batchSizes), "crop": "\(training.crop)", "seed": "\(training.seed)",
-      "augment": training.augment.rawValue, "loss": training.loss.rawValue,
-      "class-weights": training.classWeights.description, "border-weights": "\(training.borderWeights)",
+      "model": model.rawValue, "norms": norms.map(\.name).joined(separator: ","), "seeds": "\(grid.seeds.count)",
+      "epochs": "\(options.epochs)", "batch-size": list(grid.batchSizes), "seed": "\(training.seed)",
       "optimizer": training.optimizer.rawValue, "learning-rate": list(grid.learningRates),
       "weight-decay": "\(training.weightDecay)", "schedule": options.schedule.name,
       "dtype": training.dtype.rawValue, "device": training.device, "threads": "\(Runtime.threads)",
@@ -283,15 +295,6 @@ struct Experiment {
     if let patience = options.earlyStopping { all["early-stopping"] = "\(patience)" }
     if let decay = options.averageDecay { all["ema"] = "\(decay)" }
     if let momentum = options.momentum { all["momentum"] = "\(momentum)" }
-    if let ignore = data.ignoreLabel { all["ignore-label"] = "\(ignore)" }
-    if let images = data.images, let labels = data.labels {
-      all["images"] = images
-      all["labels"] = labels
-    } else {
-      all["synthetic-size"] = "\(data.sizeOfSynthetic(crop: training.crop))"
-      all["synthetic-seed"] = "\(data.seedOfSynthetic)"
-      all["synthetic-slices"] = "\(data.slicesOfSynthetic)"
-    }
     return all
   }
 }

@@ -1,0 +1,82 @@
+import NormaData
+import NormaExperiment
+import NormaFormats
+import NormaModels
+import NormaNN
+import NormaRecords
+import NormaReport
+import NormaTraining
+
+extension Comparison {
+  /// Segmentation of a stack by the U-Net.
+  func unet(_ setting: Setting) throws -> Prepared<SegmentationWorkload> {
+    let crop = training.crop ?? 512
+    let loaded = try data.load(
+      crop: crop, isRepeated: setting.isRepeated, earlierTestSlices: setting.earlier?.data.testSamples)
+    let work = SegmentationWorkload(
+      training: loaded.training, validation: loaded.validation, test: loaded.test, options: setting.options,
+      sampling: SampleOptions(
+        crop: crop, batchSize: setting.batchSize, samplesPerEpoch: training.samplesPerEpoch ?? 818, seed: training.seed,
+        augmentation: (training.augment ?? .flips).augmentation,
+        borderWeighting: training.borderWeights == true ? BorderWeighting() : nil),
+      loss: SegmentationLoss(
+        kind: training.loss ?? .crossEntropy,
+        classWeights: (training.classWeights ?? .equal).weights(for: loaded.training))
+    ) { [network] in
+      network.options($0, inputChannels: loaded.training.channels, classes: loaded.training.classes)
+    }
+    let (scored, classes) = (work.scored, loaded.training.classes)
+    return Prepared(
+      work: work,
+      data: DataRecord(
+        name: loaded.name, isSynthetic: loaded.isSynthetic, trainingSamples: loaded.training.pages,
+        validationSamples: loaded.validation.pages, testSamples: loaded.test?.pages ?? 0,
+        height: loaded.training.height, width: loaded.training.width, channels: loaded.training.channels,
+        classes: classes, constantScores: [.accuracy: scored.classFrequencies.max() ?? 0].byName,
+        digest: ([loaded.training, loaded.validation] + (loaded.test.map { [$0] } ?? [])).map(\.digest).joined(
+          separator: "-")),
+      configuration: configuration(crop: crop, testSlices: loaded.test?.pages ?? 0),
+      scores: classes == 2 ? model.scores : [.iou, .accuracy, .dice, .loss],
+      metadata: { ($0 as? UNet)?.options.metadata.merging(loaded.training.metadata) { $1 } ?? [:] },
+      write: { try Self.write($0, of: scored, to: $1) })
+  }
+
+  private func configuration(crop: Int, testSlices: Int) -> [String: String] {
+    var all = [
+      "val-slices": "\(data.valSlices)", "test-slices": "\(testSlices)", "width": "\(network.width)",
+      "dropout": "\(network.dropout)", "head": network.head.rawValue,
+      "samples-per-epoch": "\(training.samplesPerEpoch ?? 818)", "crop": "\(crop)",
+      "augment": (training.augment ?? .flips).rawValue, "loss": (training.loss ?? .crossEntropy).rawValue,
+      "class-weights": (training.classWeights ?? .equal).description,
+      "border-weights": "\(training.borderWeights ?? false)",
+    ]
+    if let ignore = data.ignoreLabel { all["ignore-label"] = "\(ignore)" }
+    if let images = data.images, let labels = data.labels {
+      all["images"] = images
+      all["labels"] = labels
+    } else {
+      all["synthetic-size"] = "\(data.sizeOfSynthetic(crop: crop))"
+      all["synthetic-seed"] = "\(data.seedOfSynthetic)"
+      all["synthetic-slices"] = "\(data.slicesOfSynthetic)"
+    }
+    return all
+  }
+
+  private static func write(
+    _ evaluation: SegmentationTask.Evaluation, of slices: SegmentationDataset, to files: PredictionFiles
+  ) throws {
+    let (height, width) = (slices.height, slices.width)
+    let stack = try ImageStack(
+      pages: slices.pages, channels: slices.classes == 2 ? 1 : slices.classes, height: height,
+      width: width, format: .float32, values: evaluation.probabilities.flatMap { $0 })
+    try TIFF.write(stack, to: "\(files.folder)/predictions-\(files.stem).tif", compression: .deflate)
+    guard files.board != nil else { return }
+    for page in 0..<slices.pages {
+      let overlay = try Overlay.image(
+        slices.image(page: page), truth: slices.labels(page: page),
+        prediction: evaluation.predictions[page], ignored: SegmentationDataset.ignoredClass, height: height,
+        width: width)
+      try files.writePicture(overlay, "slice-\(slices.stackPages.lowerBound + page)")
+    }
+  }
+}
