@@ -27,6 +27,27 @@ public final class AveragePool: WindowPool, Layer {
   }
 }
 
+/// Means over windows chosen so that the output has the given extents: [N, C, spatial…] → [N, C, extents…], for inputs of any
+/// extents. Window i of k along an extent of n goes from ⌊i n / k⌋ to ⌈(i + 1) n / k⌉, as in PyTorch.
+public final class AdaptiveAveragePool: Module, Layer {
+  public let extents: [Int]
+  public init(extents: [Int]) { self.extents = extents }
+
+  public func forward(_ input: Tensor) throws -> Tensor {
+    Array(input.shape.dropFirst(2)) == extents ? input : try input.adaptiveAveragePooled(extents)
+  }
+}
+
+/// The mean of every plane: [N, C, spatial…] → [N, C].
+public final class GlobalAveragePool: Module, Layer {
+  public func forward(_ input: Tensor) throws -> Tensor {
+    guard input.rank >= 3, input.count > 0 else {
+      throw TensorError(operation: "GlobalAveragePool", message: "[N, C, spatial…] was expected, got \(input.shape)")
+    }
+    return try input.mean(Array(2..<input.rank))
+  }
+}
+
 /// Nearest-neighbour enlargement by a whole factor.
 public final class Upsample: Module, Layer {
   public let factor: Int

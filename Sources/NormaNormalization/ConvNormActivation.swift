@@ -28,16 +28,10 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
   /// [N, C in, spatial…] → [N, C out, spatial…]. Uses the folded convolution of `foldNormalization()` where that holds.
   /// - Throws: what the convolution and the norm throw for an input that they cannot take.
   public func forward(_ input: Tensor) throws -> Tensor {
-    // Observers and records see the layers as they are declared: a convolution with its bias, then the norm.
-    let takesShortcuts = !LayerObserver.isObserving && !OperatorTrace.isRecording
-    if let folded, takesShortcuts, !isTraining, !gradientsAreRecorded, folded.isCurrent { return try folded(input) }
-    if let norm = norm as? NormalizationLayer, takesShortcuts {
-      let convolved = try conv.forward(input, upsampledBy: upsampling, addsBias: false)
-      return try norm.forward(convolved, activation: activation, inputBias: conv.bias?.value)
+    if let folded, Convolution.takesShortcuts, !isTraining, !gradientsAreRecorded, folded.isCurrent {
+      return try folded(input)
     }
-    let convolved = try conv(input, upsampledBy: upsampling)
-    guard let norm else { return try activation.consuming(convolved) }
-    return try norm(convolved, then: activation)
+    return try conv(input, norm: norm, activation: activation, upsampledBy: upsampling)
   }
 
   /// Prepares evaluation without gradients: a batch normalization becomes part of the convolution's weights, and these are
@@ -60,6 +54,26 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
   public func replaceLayers(_ body: (any Layer) throws -> any Layer) rethrows {
     folded = nil
     norm = try norm.map(body)
+  }
+}
+
+extension Convolution {
+  /// Observers and records see the layers as they are declared: a convolution with its bias, then the norm.
+  fileprivate static var takesShortcuts: Bool { !LayerObserver.isObserving && !OperatorTrace.isRecording }
+
+  /// This convolution, then a norm of as many channels, then an activation, in as few passes over the data as there are kernels
+  /// for: ``ConvNormActivation`` for networks that hold the layers themselves.
+  /// - Parameter factor: every input value is repeated this many times along each spatial dimension first.
+  public func callAsFunction(
+    _ input: Tensor, norm: (any Layer)?, activation: Activation, upsampledBy factor: Int = 1
+  ) throws -> Tensor {
+    if let norm = norm as? NormalizationLayer, Self.takesShortcuts {
+      let convolved = try forward(input, upsampledBy: factor, addsBias: false)
+      return try norm.forward(convolved, activation: activation, inputBias: bias?.value)
+    }
+    let convolved = try self(input, upsampledBy: factor)
+    guard let norm else { return try activation.consuming(convolved) }
+    return try norm(convolved, then: activation)
   }
 }
 

@@ -1,0 +1,22 @@
+import NormaTensor
+
+/// A module that wants something added to the loss of its training, such as an L2 penalty on some of its weights.
+public protocol PenalizedModule: Module {
+  /// What is added: a differentiable scalar of the parameters' type.
+  func penalty() throws -> Tensor
+}
+
+extension Module {
+  /// The sum of what the ``PenalizedModule``s of the tree add to the loss; nil where there is none. A trainer adds it to the
+  /// loss of every step.
+  public final func penalties() throws -> Tensor? {
+    let terms = try namedModules().compactMap { try ($0.module as? any PenalizedModule)?.penalty() }
+    guard let first = terms.first else { return nil }
+    return try terms.dropFirst().reduce(first) { try $0 + $1 }
+  }
+}
+
+extension Parameter {
+  /// The sum of squares Σw², differentiable.
+  public func sumOfSquares() throws -> Tensor { try value.squared().sum() }
+}
