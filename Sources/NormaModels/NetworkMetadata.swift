@@ -32,6 +32,18 @@ struct NetworkMetadata {
     try value(key, "a whole number in \(range.lowerBound)…\(range.upperBound)", fallback) { range.contains($0) }
   }
 
+  /// Whole numbers in a range, with commas between them.
+  func counts(_ key: String, in range: ClosedRange<Int>, _ fallback: [Int]) throws -> [Int] {
+    guard let text = values[key] else { return fallback }
+    let numbers = text.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
+    guard numbers.allSatisfy({ $0.map(range.contains) ?? false }) else {
+      throw NetworkError(
+        "'\(key)' in the weights' metadata should be whole numbers in \(range.lowerBound)…\(range.upperBound) with commas "
+          + "between them, got '\(text)'")
+    }
+    return numbers.compactMap { $0 }
+  }
+
   /// One of the cases of an enumeration by name.
   func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ fallback: Choice) throws -> Choice
   where Choice.RawValue == String {

@@ -10,6 +10,8 @@ public enum Initializer: Sendable {
   /// Uniform, variance 2 / (fan-in + fan-out) (Glorot & Bengio 2010, eq. 16).
   case glorotUniform
   case normal(standardDeviation: Double)
+  /// Uniform over −bound ..< bound.
+  case uniform(bound: Double)
   case constant(Double)
 
   /// A tensor of the given shape, float32 on the CPU. Weights are [out, in / groups, kernel…].
@@ -30,6 +32,7 @@ public enum Initializer: Sendable {
     case .heUniform: return try uniform((6 / fanIn).squareRoot())
     case .glorotUniform: return try uniform((6 / (fanIn + fanOut)).squareRoot())
     case .normal(let deviation): return try normal(deviation)
+    case .uniform(let bound): return try uniform(bound)
     case .constant(let value): return try Tensor.full(shape, value)
     }
   }

@@ -34,6 +34,12 @@ public final class Buffer {
   func replace(_ convert: (Tensor) throws -> Tensor) throws { value = try convert(value) }
 }
 
+/// Members of a module whose keys end alike, such as `weight_ih_l0` and `bias_ih_l0`: what its stored properties hold belongs
+/// to the module that holds it.
+protocol SuffixedMembers {
+  var keySuffix: String { get }
+}
+
 /// A node in the tree of a network: its stored properties of type ``Parameter``, ``Buffer``, ``Module``
 /// (and arrays and optionals of them) are found by name, so a subclass only declares them.
 ///
@@ -96,6 +102,10 @@ extension Module {
     case let parameter as Parameter: found.append((key, .parameter(parameter)))
     case let buffer as Buffer: found.append((key, .buffer(buffer)))
     case let module as Module: found.append((key, .module(module)))
+    case let group as any SuffixedMembers:
+      for (label, child) in Mirror(reflecting: group).children {
+        if let label { collect(child, key: Module.key(forProperty: label) + group.keySuffix, into: &found) }
+      }
     default:
       let mirror = Mirror(reflecting: value)
       switch mirror.displayStyle {

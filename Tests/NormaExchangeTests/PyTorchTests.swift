@@ -8,6 +8,14 @@ import NormaTensor
 import TestSupport
 import Testing
 
+extension Trait where Self == ConditionTrait {
+  static var withPyTorch: Self {
+    .enabled(
+      if: Python.imports("torch", "safetensors", "numpy"),
+      "needs a Python with torch, safetensors and numpy: PEERS_PYTHON or python3")
+  }
+}
+
 /// Weights to PyTorch and from it, with the benchmarks' U-Net in plain PyTorch on the other side.
 @Suite struct PyTorchTests {
   /// Loads Norma's weights into PyTorch's network and writes its output; then writes a random state of its own and what comes
@@ -37,15 +45,13 @@ import Testing
     save_file({k: v.contiguous() for k, v in outputs.items()}, folder + "/outputs.safetensors")
     """
 
-  private static let peers = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  static let peers = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent().appendingPathComponent("Benchmarks/peers").path
 
   private static let tolerance = 1e-5
 
   @Test(
-    .enabled(
-      if: Python.imports("torch", "safetensors", "numpy"),
-      "needs a Python with torch, safetensors and numpy: PEERS_PYTHON or python3"),
+    .withPyTorch,
     arguments: [
       (Normalization.batch, UNet.HeadStyle.seed), (.group(groups: nil), .plain), (.switchable, .seed), (.none, .plain),
     ])

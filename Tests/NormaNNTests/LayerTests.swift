@@ -40,7 +40,25 @@ import Testing
       for feature in 0..<3 { expected[3 * row + feature] += g[3 * place + feature] }
     }
     #expect(try relativeError(#require(layer.weight.gradient).doubles, expected) < 1e-14)
-    #expect(throws: TensorError.self) { try layer(Tensor([4])) }
+    for (index, type) in [(4, DType.int64), (-1, .int64), (4, .int32)] {
+      #expect { try layer(Tensor([0, index]).to(dtype: type)) } throws: {
+        "\($0)" == "Embedding: int64 or int32 indices from 0 to 3 were expected, got \(index)"
+      }
+    }
+    #expect(throws: TensorError.self) { try layer(Tensor([1.0])) }
+    #expect(try layer(Tensor.zeros([2, 0], dtype: .int64)).shape == [2, 0, 3])
+  }
+
+  @Test func paddingTakesNoGradient() throws {
+    let layer = try Embedding(entries: 4, features: 3, paddingIndex: 2, generator: Generator(seed: 1))
+    let table = try layer.weight.value.doubles
+    #expect(table[6..<9].allSatisfy { $0 == 0 } && !(table[..<6] + table[9...]).contains(0))
+    try layer(Tensor([2, 0, 2])).sum().backward()
+    #expect(try #require(layer.weight.gradient).doubles == [1, 1, 1] + Array(repeating: 0, count: 9))
+    for padding in [-1, 4] {
+      #expect(throws: TensorError.self) { try Embedding(entries: 4, features: 3, paddingIndex: padding) }
+    }
+    #expect(throws: TensorError.self) { try Embedding(entries: 0, features: 3) }
   }
 
   @Test(arguments: [1, 2, 3]) func pools(dimensions: Int) throws {

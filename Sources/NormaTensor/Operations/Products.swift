@@ -54,8 +54,9 @@ extension Tensor {
   }
 
   /// Row `indices[…]` of the table `self` [entries, features] for every index.
-  public func embedded(_ indices: Tensor) throws -> Tensor {
-    try Op.embedding(.tensor(self), .tensor(indices))
+  /// - Parameter padding: a row that takes no gradient; nil for none.
+  public func embedded(_ indices: Tensor, padding: Int? = nil) throws -> Tensor {
+    try Op.embedding(.tensor(self), .tensor(indices), .int(padding ?? -1))
   }
 }
 
