@@ -168,7 +168,8 @@ public final class UNet: Module, Layer {
     else {
       let axes = options.dimensions == 3 ? "D, H, W" : "H, W"
       throw NetworkError(
-        "the U-Net expected [N, \(options.inputChannels), \(axes)] with \(axes) \(options.extentsInWords), got \(shape)")
+        "the U-Net expected [N, \(options.inputChannels), \(axes)] with \(axes) \(options.extentsInWords), got \(shape)"
+      )
     }
     var x = input
     var skips: [Tensor] = []

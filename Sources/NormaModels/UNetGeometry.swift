@@ -46,8 +46,8 @@ extension UNet.Options {
     return first..<first + extent
   }
 
-  /// What an error says about the extents of an input.
-  var extentsInWords: String {
+  /// Which extents an input may have, as words after "extents".
+  public var extentsInWords: String {
     if padding == .same { return "divisible by \(extentMultiple)" }
     let first = inputExtent(forOutput: 1)
     return "of \(first), \(first + extentMultiple), \(first + 2 * extentMultiple), …"

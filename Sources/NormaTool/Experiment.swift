@@ -37,6 +37,9 @@ struct Experiment {
     if let resumed = resume.resume, let given = output.output, given != resumed {
       throw ValidationError("--resume '\(resumed)' writes into that folder: leave out --output.")
     }
+    guard network.padding == .same, network.dimensions == 2 else {
+      throw ValidationError("Training takes networks with --padding same and --dimensions 2 so far.")
+    }
     let earlier = try resume.resume.map { try ResultsFile.read("\($0)/results.json") }
     try Runtime.check()
     let instructions = try InstructionSet.current.get()
@@ -269,7 +272,6 @@ struct Experiment {
     var all = [
       "norms": norms.map(\.name).joined(separator: ","), "val-slices": "\(data.valSlices)",
       "test-slices": "\(testSlices)", "seeds": "\(grid.seeds.count)",
-      "width": "\(network.width)", "dropout": "\(network.dropout)", "head": network.head.rawValue,
       "epochs": "\(training.epochs)", "samples-per-epoch": "\(training.samplesPerEpoch)",
       "batch-size": list(grid.batchSizes), "crop": "\(training.crop)", "seed": "\(training.seed)",
       "augment": training.augment.rawValue, "loss": training.loss.rawValue,
@@ -280,6 +282,7 @@ struct Experiment {
       "allocator": training.allocator.rawValue, "memory": training.memory.rawValue,
       "diagnose": "\(training.diagnose)",
     ]
+    all.merge(network.recorded) { $1 }
     if let patience = options.earlyStopping { all["early-stopping"] = "\(patience)" }
     if let decay = options.averageDecay { all["ema"] = "\(decay)" }
     if let momentum = options.momentum { all["momentum"] = "\(momentum)" }
