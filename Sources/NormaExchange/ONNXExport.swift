@@ -5,8 +5,8 @@ import NormaTensor
 /// One extent of the input of an exported network.
 public enum ONNXAxis: Sendable, Equatable {
   case fixed(Int)
-  /// Any multiple of a number, under a name.
-  case any(String, multipleOf: Int = 1)
+  /// Any multiple of a number, under a name; with `plus`, that much more, as networks without padding take it.
+  case any(String, multipleOf: Int = 1, plus: Int = 0)
 }
 
 /// A network that cannot be exported: what stands in the way.
@@ -66,6 +66,8 @@ struct ONNXExtents {
   let first: [Int]
   let second: [Int]
   let names: [Int: String]
+  /// The axes whose extents are no multiples.
+  private let shifted: Set<Int>
 
   /// An extent as a multiple of a product of the input's.
   struct Extent: Hashable {
@@ -83,24 +85,28 @@ struct ONNXExtents {
     var pairs = [(4, 5), (1, 2), (2, 3), (4, 7)]
     var (first, second): ([Int], [Int]) = ([], [])
     var names: [Int: String] = [:]
+    var shifted: Set<Int> = []
     for (index, axis) in axes.enumerated() {
       switch axis {
       case .fixed(let extent):
         first.append(extent)
         second.append(extent)
-      case .any(let name, let multiple):
-        guard !pairs.isEmpty, multiple > 0 else {
+      case .any(let name, let multiple, let plus):
+        guard !pairs.isEmpty, multiple > 0, plus >= 0 else {
           throw ONNXExportError("at most 4 axes of any extent, multiples of 1 or more, were expected, got \(axes)")
         }
         let pair = pairs.removeFirst()
-        first.append(pair.0 * multiple)
-        second.append(pair.1 * multiple)
+        // With something added ratios say nothing, but every axis grows by another amount.
+        first.append((plus > 0 ? 1 : pair.0) * multiple + plus)
+        second.append((plus > 0 ? 1 + 2 * (4 - pairs.count) : pair.1) * multiple + plus)
+        if plus > 0 { shifted.insert(index) }
         names[index] = name
       }
     }
     self.first = first
     self.second = second
     self.names = names
+    self.shifted = shifted
   }
 
   /// What is `a` in the first run and `b` in the second, or nil where it is no multiple of a product of the input's extents.
@@ -110,7 +116,7 @@ struct ONNXExtents {
     for choice in 1..<(1 << variable.count) {
       let axes = variable.indices.filter { choice >> $0 & 1 == 1 }.map { variable[$0] }
       let (p, q) = (axes.reduce(1) { $0 * first[$1] }, axes.reduce(1) { $0 * second[$1] })
-      guard a * q == b * p, a != 0 else { continue }
+      guard a * q == b * p, a != 0, a == p || shifted.isDisjoint(with: axes) else { continue }
       let common = greatestCommonDivisor(abs(a), p)
       return Extent(factor: a / common, divisor: p / common, axes: axes)
     }

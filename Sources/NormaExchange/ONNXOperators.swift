@@ -245,7 +245,9 @@ extension ONNXTranslator {
     },
     "aten::slice": { t, c in
       let axis = try c.int(1)
-      let ends = try c.isExtent(3, axis, of: c.tensors(0)) ? t.ints([Int.max]) : t.shape(c.extents(3))
+      // Counted from the end where that is the same for inputs of every size.
+      let distance = try c.distance(3, toExtent: axis, of: c.tensors(0)).flatMap { $0 < 0 ? nil : $0 }
+      let ends = try distance.map { try t.ints([$0 == 0 ? Int.max : -$0]) } ?? t.shape(c.extents(3))
       return [
         t.emit(
           "Slice", [try c.value(0), try t.shape(c.extents(2)), ends, try t.ints([axis]), try t.ints([c.int(4)])])

@@ -35,7 +35,7 @@ final class ONNXTranslator {
     let shape: [ONNX.Extent] = axes.map {
       switch $0 {
       case .fixed(let extent): .fixed(extent)
-      case .any(let name, _): .named(name)
+      case .any(let name, _, _): .named(name)
       }
     }
     graph.inputs = [.init(name: name, type: .init(tensor.dtype), shape: shape)]
@@ -366,11 +366,12 @@ struct ONNXCall {
     return tensors
   }
 
-  /// Whether a number is an extent of a tensor in both runs.
-  func isExtent(_ index: Int, _ axis: Int, of tensors: (Tensor, Tensor)) -> Bool {
-    guard case (.int(let a), .int(let b)) = argument(index) else { return false }
+  /// How far a number is below an extent of a tensor, where that differs between the runs and the distance does not.
+  func distance(_ index: Int, toExtent axis: Int, of tensors: (Tensor, Tensor)) -> Int? {
+    guard case (.int(let a), .int(let b)) = argument(index) else { return nil }
     let axis = axis < 0 ? axis + tensors.0.rank : axis
-    return a == tensors.0.shape[axis] && b == tensors.1.shape[axis]
+    let distance = tensors.0.shape[axis] - a
+    return distance == tensors.1.shape[axis] - b && (a != b || distance == 0) ? distance : nil
   }
 
   /// Numbers that may follow from the input's extents.

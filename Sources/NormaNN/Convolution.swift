@@ -22,11 +22,29 @@ public enum Padding: Sendable, Equatable {
   }
 }
 
+/// A convolution in either direction, as networks' blocks take it.
+public protocol ConvolutionLayer: Layer {
+  var weight: Parameter { get }
+  var bias: Parameter? { get }
+  /// The layer applied to the input enlarged by a whole factor, each value repeated.
+  /// - Parameter addsBias: false leaves the bias out, for a caller that adds it.
+  func forward(_ input: Tensor, upsampledBy factor: Int, addsBias: Bool) throws -> Tensor
+}
+
+extension ConvolutionLayer {
+  public func forward(_ input: Tensor) throws -> Tensor { try forward(input, upsampledBy: 1, addsBias: true) }
+
+  /// ``forward(_:upsampledBy:addsBias:)`` with the bias, seen by observers.
+  public func callAsFunction(_ input: Tensor, upsampledBy factor: Int) throws -> Tensor {
+    try observed(input) { try forward(input, upsampledBy: factor, addsBias: true) }
+  }
+}
+
 /// Convolution over 1, 2 or 3 spatial dimensions: [N, C, spatial…] → [N, out, spatial…].
 ///
 /// Parameters: `weight` [out, C / groups, kernel…], `bias` [out]. Computes in the type of the input:
 /// float32 parameters serve bfloat16 data.
-public final class Convolution: Module, Layer {
+public final class Convolution: Module, ConvolutionLayer {
   public let weight: Parameter
   public let bias: Parameter?
   public let stride: [Int]
@@ -77,11 +95,6 @@ public final class Convolution: Module, Layer {
     weightTransform = nil
   }
 
-  /// ``forward(_:upsampledBy:)``, seen by observers.
-  public func callAsFunction(_ input: Tensor, upsampledBy factor: Int) throws -> Tensor {
-    try observed(input) { try forward(input, upsampledBy: factor) }
-  }
-
   /// The convolution of the input enlarged by a whole factor, each value repeated, which is not made where the
   /// convolution has stride 1, no dilation and padding `same`.
   /// - Parameter addsBias: false leaves the bias out, for a caller that adds it.
@@ -96,8 +109,6 @@ public final class Convolution: Module, Layer {
       input, weight: effectiveWeight, bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,
       groups: groups)
   }
-
-  public func forward(_ input: Tensor) throws -> Tensor { try convolve(input, addsBias: true) }
 
   private func convolve(_ input: Tensor, addsBias: Bool) throws -> Tensor {
     let kernel = Array(weight.value.shape.dropFirst(2))
@@ -116,33 +127,62 @@ public final class Convolution: Module, Layer {
   }
 }
 
-/// Transposed convolution: the gradient of a convolution used as a layer, which enlarges the extents.
+/// Transposed convolution: the gradient of a convolution used as a layer, which enlarges the extents:
+/// [N, C, spatial…] → [N, out, (spatial − 1) · stride − 2 · padding + kernel + output padding…], PyTorch's `ConvTranspose1d`,
+/// `2d` and `3d` without dilation.
 ///
 /// Parameters: `weight` [C, out / groups, kernel…], `bias` [out].
-public final class TransposedConvolution: Module, Layer {
+public final class TransposedConvolution: Module, ConvolutionLayer {
   public let weight: Parameter
   public let bias: Parameter?
   public let stride: [Int]
   public let padding: [Int]
+  /// What the output is longer by at the end of every spatial dimension: of the extents that a convolution with this stride
+  /// would shrink to the input's, it chooses one.
+  public let outputPadding: [Int]
   public let groups: Int
 
+  /// - Parameters:
+  ///   - kernel: one extent per spatial dimension; this decides their number.
+  ///   - stride: the kernel unless given, so that the outputs of neighbours do not overlap.
+  ///   - outputPadding: see ``outputPadding``; below the stride.
+  /// - Throws: `TensorError` for numbers that do not fit each other.
   public init(
     inputChannels: Int, outputChannels: Int, kernel: [Int], stride: [Int]? = nil, padding: [Int]? = nil,
-    groups: Int = 1, bias: Bool = true, initializer: Initializer = .heNormal, generator: Generator? = nil
+    outputPadding: [Int]? = nil, groups: Int = 1, bias: Bool = true, initializer: Initializer = .heNormal,
+    generator: Generator? = nil
   ) throws {
     try checkConvolution("TransposedConvolution", kernel, inputChannels, outputChannels, groups)
+    let stride = stride ?? kernel
+    let none = kernel.map { _ in 0 }
+    let (padding, outputPadding) = (padding ?? none, outputPadding ?? none)
+    guard [stride, padding, outputPadding].allSatisfy({ $0.count == kernel.count }), stride.allSatisfy({ $0 > 0 }),
+      padding.allSatisfy({ $0 >= 0 }), zip(outputPadding, stride).allSatisfy({ (0..<$1).contains($0) })
+    else {
+      throw TensorError(
+        operation: "TransposedConvolution",
+        message:
+          "stride, padding and output padding (below the stride) for each of the \(kernel.count) kernel extents were "
+          + "expected, got \(stride), \(padding) and \(outputPadding)")
+    }
+    // An output is reached by kernel / stride places of every input channel of its group.
+    let places = zip(kernel, stride).map { Double($0) / Double($1) }.reduce(1, *)
     weight = try Parameter(
-      initializer.tensor([inputChannels, outputChannels / groups] + kernel, generator: generator))
+      initializer.tensor(
+        [inputChannels, outputChannels / groups] + kernel, fanIn: Double(inputChannels / groups) * places,
+        fanOut: Double(outputChannels / groups * kernel.reduce(1, *)), generator: generator))
     self.bias = bias ? try Parameter(Tensor.zeros([outputChannels])) : nil
-    self.stride = stride ?? kernel
-    self.padding = padding ?? kernel.map { _ in 0 }
+    self.stride = stride
+    self.padding = padding
+    self.outputPadding = outputPadding
     self.groups = groups
   }
 
-  public func forward(_ input: Tensor) throws -> Tensor {
-    try input.convolution(
-      weight: weight.value.to(dtype: input.dtype), bias: bias?.value.to(dtype: input.dtype), stride: stride,
-      padding: padding, dilation: stride.map { _ in 1 }, transposed: true, groups: groups)
+  public func forward(_ input: Tensor, upsampledBy factor: Int, addsBias: Bool = true) throws -> Tensor {
+    try (factor > 1 ? input.upsampledNearest(factor: factor) : input).convolution(
+      weight: weight.value.to(dtype: input.dtype), bias: addsBias ? bias?.value.to(dtype: input.dtype) : nil,
+      stride: stride, padding: padding, dilation: stride.map { _ in 1 }, transposed: true, outputPadding: outputPadding,
+      groups: groups)
   }
 }
 

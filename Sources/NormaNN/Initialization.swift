@@ -17,8 +17,13 @@ public enum Initializer: Sendable {
   /// A tensor of the given shape, float32 on the CPU. Weights are [out, in / groups, kernel…].
   public func tensor(_ shape: [Int], generator: Generator? = nil) throws -> Tensor {
     let receptive = shape.dropFirst(2).reduce(1, *)
-    let fanIn = Double((shape.count > 1 ? shape[1] : shape.first ?? 1) * receptive)
-    let fanOut = Double((shape.first ?? 1) * receptive)
+    return try tensor(
+      shape, fanIn: Double((shape.count > 1 ? shape[1] : shape.first ?? 1) * receptive),
+      fanOut: Double((shape.first ?? 1) * receptive), generator: generator)
+  }
+
+  /// The same for weights of another order, whose fans the shape does not tell.
+  func tensor(_ shape: [Int], fanIn: Double, fanOut: Double, generator: Generator?) throws -> Tensor {
     func uniform(_ bound: Double) throws -> Tensor {
       try Tensor.uniform(shape, from: -bound, to: bound, generator: generator)
     }

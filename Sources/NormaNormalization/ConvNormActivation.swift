@@ -1,11 +1,11 @@
 import NormaNN
 import NormaTensor
 
-/// Convolution → normalization → activation, the block that networks are built of. Where there is a kernel for
+/// Convolution (or transposed convolution) → normalization → activation, the block that networks are built of. Where there is a kernel for
 /// both, normalization and activation are one pass over the data.
 public final class ConvNormActivation: Module, Layer, LayerContainer {
   /// The first step. Its bias takes no pass over the data where the norm is a ``NormalizationLayer``.
-  public let conv: Convolution
+  public let conv: any ConvolutionLayer
   /// The norm after the convolution, which ``replaceLayers(_:)`` may exchange; nil for none.
   public private(set) var norm: (any Layer)?
   /// The last step; a norm that is its own activation, such as ``EvoNorm``, takes its place.
@@ -18,7 +18,9 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
   /// - Parameters:
   ///   - norm: a norm of as many channels as the convolution has outputs; nil for none.
   ///   - upsampling: see ``upsampling``; 1 leaves the input as it is.
-  public init(_ conv: Convolution, norm: (any Layer)?, activation: Activation = .relu, upsampling: Int = 1) {
+  public init(
+    _ conv: any ConvolutionLayer, norm: (any Layer)?, activation: Activation = .relu, upsampling: Int = 1
+  ) {
     self.conv = conv
     self.norm = norm
     self.activation = activation
@@ -36,13 +38,13 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
 
   /// Prepares evaluation without gradients: a batch normalization becomes part of the convolution's weights, and these are
   /// laid out as the processor wants them. Holds until a parameter or a running statistic changes; training and
-  /// differentiation are not affected. Blocks with other norms stay as they are.
+  /// differentiation are not affected. Blocks with other norms and transposed convolutions stay as they are.
   func fold() throws {
     folded = nil
     if let norm {
       guard (norm as? NormalizationLayer)?.foldableStatistics != nil else { return }
     }
-    folded = try FoldedBlock(self)
+    folded = try (conv as? Convolution).map { try FoldedBlock(self, $0) }
   }
 
   /// Whether the block ends with a ReLU: some norms take the place of the activation.
@@ -151,8 +153,8 @@ private final class FoldedBlock {
   private let sources: [Tensor]
   private let states: [TensorState]
 
-  init(_ block: ConvNormActivation) throws {
-    conv = try (block.norm as? NormalizationLayer)?.folded(into: block.conv) ?? block.conv
+  init(_ block: ConvNormActivation, _ plain: Convolution) throws {
+    conv = try (block.norm as? NormalizationLayer)?.folded(into: plain) ?? plain
     packed = block.upsampling == 1 ? PackedConvolution(conv, activation: block.activation) : nil
     activation = block.activation
     upsampling = block.upsampling

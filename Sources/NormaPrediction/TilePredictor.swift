@@ -156,9 +156,16 @@ public final class TilePredictor {
       try forEachTile(of: page, rows, columns) { row, column, image in
         var sum: Tensor?
         for (symmetry, moments) in moved {
-          let logits = try symmetry.reverted(moments.apply { try model(symmetry.applied(to: image)) })
-            .sliced(0..<page.rows(of: row).count, dimension: 2).sliced(0..<page.columns(of: column).count, dimension: 3)
-            .to(dtype: .float32)
+          let output = try symmetry.reverted(moments.apply { try model(symmetry.applied(to: image)) })
+          guard output.shape.count == 4, output.shape.dropFirst(2) == image.shape.dropFirst(2) else {
+            throw PredictionError(
+              "a network whose output is as large as its input was expected, for \(image.shape) came \(output.shape); networks "
+                + "without padding cannot predict in tiles")
+          }
+          let logits = try output.sliced(0..<page.rows(of: row).count, dimension: 2).sliced(
+            0..<page.columns(of: column).count, dimension: 3
+          )
+          .to(dtype: .float32)
           let probabilities = try logits.shape[1] == 1 ? logits.sigmoid() : logits.softmax(1)
           sum = try sum.map { try $0 + probabilities } ?? probabilities
           try advance(1)

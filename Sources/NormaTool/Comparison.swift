@@ -292,6 +292,7 @@ struct Comparison {
       "allocator": training.allocator.rawValue, "memory": training.memory.rawValue,
       "diagnose": "\(training.diagnose)",
     ]
+    all.merge(network.recorded) { $1 }
     if let patience = options.earlyStopping { all["early-stopping"] = "\(patience)" }
     if let decay = options.averageDecay { all["ema"] = "\(decay)" }
     if let momentum = options.momentum { all["momentum"] = "\(momentum)" }

@@ -22,8 +22,11 @@ struct DescribeCommand: ParsableCommand {
 
   @OptionGroup(title: "Network") var options: NetworkOptions
 
-  @Option(help: ArgumentHelp("Height and width of the input.", valueName: "pixels"))
-  var size = 512
+  @Option(
+    help: ArgumentHelp(
+      "Every extent of the input. (default: 512 or the next that the network takes, of volumes the smallest)",
+      valueName: "pixels"))
+  var size: Int?
 
   @Flag(
     help: """
@@ -33,8 +36,9 @@ struct DescribeCommand: ParsableCommand {
   var asLogged = false
 
   func validate() throws {
-    guard size > 0, size % 16 == 0 else {
-      throw ValidationError("--size must be a multiple of 16, got \(size).")
+    let network = options.options(norm, asLogged: asLogged)
+    if let size, network.outputExtent(of: size) == nil {
+      throw ValidationError("The network takes a --size \(network.extentsInWords), got \(size).")
     }
     if asLogged, norm != .switchable {
       throw ValidationError("--as-logged is the logged switchable network; use it with --norm switchable.")
@@ -51,8 +55,10 @@ struct DescribeCommand: ParsableCommand {
 
   func run() throws {
     try Runtime.check()
-    let model = try UNet(options.options(norm, asLogged: asLogged), generator: Generator(seed: 0))
+    let options = options.options(norm, asLogged: asLogged)
+    let model = try UNet(options, generator: Generator(seed: 0))
     model.evaluate()
+    let extent = size ?? options.inputExtent(forOutput: options.dimensions == 2 ? 512 - 2 * options.margin : 1)
     let rows = Mutex<[Row]>([])
     // Shapes come from a real pass, so that this table cannot disagree with the network.
     _ = try withoutGradients {
@@ -66,7 +72,7 @@ struct DescribeCommand: ParsableCommand {
               parameters: layer.totalCount))
         }
       } _: {
-        try model(Tensor.zeros([1, 1, size, size]))
+        try model(Tensor.zeros([1, 1] + Array(repeating: extent, count: options.dimensions)))
       }
     }
     let names = Dictionary(

@@ -49,9 +49,6 @@ struct ImportCommand: ParsableCommand {
 
   @OptionGroup(title: "Network") var network: NetworkOptions
 
-  @Option(help: ArgumentHelp("Number of poolings.", valueName: "poolings"))
-  var depth = 4
-
   @Option(help: ArgumentHelp("Channels of the images.", valueName: "channels"))
   var inputChannels = 1
 
@@ -60,9 +57,7 @@ struct ImportCommand: ParsableCommand {
 
   func validate() throws {
     guard keras else { throw ValidationError("Say where the weights come from: --keras.") }
-    for (name, value, range) in [
-      ("depth", depth, 1...8), ("input-channels", inputChannels, 1...4096), ("classes", classes, 2...64),
-    ] {
+    for (name, value, range) in [("input-channels", inputChannels, 1...4096), ("classes", classes, 2...64)] {
       guard range.contains(value) else {
         throw ValidationError("--\(name) must be in \(range.lowerBound)…\(range.upperBound), got \(value).")
       }
@@ -77,8 +72,7 @@ struct ImportCommand: ParsableCommand {
     do { keras = try KerasImport(parsing: TextFile.read(map)) } catch let error as KerasImportError {
       throw ToolError("'\(map)': \(error)")
     }
-    var options = network.options(norm, inputChannels: inputChannels, classes: classes)
-    options.depth = depth
+    let options = network.options(norm, inputChannels: inputChannels, classes: classes)
     let model = try UNet(options, generator: Generator(seed: 0))
     do { try keras.load(file.tensors(), into: model) } catch let error as KerasImportError {
       throw ToolError("'\(weights)': \(error)")

@@ -110,6 +110,11 @@ struct PredictCommand: ParsableCommand {
     let loaded = try model.load()
     try ToolError.check(output: output, isNone: [input, loaded.path])
     let network = loaded.network.options
+    guard network.dimensions == 2, network.margin == 0 else {
+      throw ToolError(
+        "norma predict takes networks of 2 dimensions with same padding, that of '\(loaded.path)' has \(network.dimensions) and "
+          + "\(network.padding.rawValue) padding; use it by norma export --onnx")
+    }
     let classes = max(2, network.outputChannels)
     if threshold != nil, classes > 2 {
       throw ToolError("--threshold is for two classes, the network has \(classes): the most probable one is taken")

@@ -43,8 +43,7 @@ extension Comparison {
 
   private func configuration(crop: Int, testSlices: Int) -> [String: String] {
     var all = [
-      "val-slices": "\(data.valSlices)", "test-slices": "\(testSlices)", "width": "\(network.width)",
-      "dropout": "\(network.dropout)", "head": network.head.rawValue,
+      "val-slices": "\(data.valSlices)", "test-slices": "\(testSlices)",
       "samples-per-epoch": "\(training.samplesPerEpoch ?? 818)", "crop": "\(crop)",
       "augment": (training.augment ?? .flips).rawValue, "loss": (training.loss ?? .crossEntropy).rawValue,
       "class-weights": (training.classWeights ?? .equal).description,
@@ -59,7 +58,7 @@ extension Comparison {
       all["synthetic-seed"] = "\(data.seedOfSynthetic)"
       all["synthetic-slices"] = "\(data.slicesOfSynthetic)"
     }
-    return all
+    return all.merging(network.options(.none).recorded) { $1 }
   }
 
   private static func write(

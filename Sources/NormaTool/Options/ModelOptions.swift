@@ -51,7 +51,10 @@ struct ModelOptions: ParsableArguments {
         options = try UNet.Options(metadata: file.metadata)
         // The network is made only after this, as large as the file says.
         let told = options.metadata
-        for key in ["input_channels", "output_channels", "width", "depth", "head"] where told[key] != found[key] {
+        let seen = [
+          "input_channels", "output_channels", "width", "depth", "upsampling", "residual", "dimensions", "head",
+        ]
+        for key in seen where told[key] != found[key] {
           throw ToolError("its metadata tell \(key) \(told[key] ?? ""), its tensors \(found[key] ?? ""); it is damaged")
         }
       } else if norm == nil {

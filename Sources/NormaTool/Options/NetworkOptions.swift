@@ -2,44 +2,102 @@ import ArgumentParser
 import NormaModels
 import NormaNormalization
 
-/// The shape of the U-Net.
+/// The shape of the network.
 struct NetworkOptions: ParsableArguments {
-  @Option(help: ArgumentHelp("Channels of the first level; every level doubles them.", valueName: "channels"))
-  var width = 64
+  @Option(
+    help: ArgumentHelp(
+      "Channels of the first level or stage; deeper ones have more. (default: 64)", valueName: "channels"))
+  var width: Int?
 
-  @Option(help: ArgumentHelp("Dropout after the two deepest levels.", valueName: "probability"))
-  var dropout = 0.5
+  @Option(help: ArgumentHelp("Number of the U-Net's poolings. (default: 4)", valueName: "poolings"))
+  var depth: Int?
 
   @Option(
     help: ArgumentHelp(
-      "The last convolutions: seed (3×3, ReLU, 1×1) or plain (1×1).", valueName: "style"))
-  var head = UNet.HeadStyle.seed
+      "How the way up doubles the extents: nearest (values repeated, then a 2×2 convolution) or transposed (a 2×2 transposed "
+        + "convolution). (default: nearest)", valueName: "way"))
+  var upsampling: UNet.Upsampling?
+
+  @Option(
+    help: ArgumentHelp(
+      "Of the 3×3 convolutions: same (zeros beyond the border) or valid (none; the output is smaller than the input). "
+        + "(default: same)", valueName: "way"))
+  var padding: UNet.Padding?
+
+  @Flag(inversion: .prefixedNo, help: "Add every level's input to what its two convolutions make of it.")
+  var residual: Bool?
+
+  @Option(help: ArgumentHelp("2 for images, 3 for volumes. (default: 2)", valueName: "number"))
+  var dimensions: Int?
+
+  @Option(
+    help: ArgumentHelp("Dropout, after the two deepest levels of a U-Net. (default: 0.5)", valueName: "probability"))
+  var dropout: Double?
+
+  @Option(
+    help: ArgumentHelp(
+      "The last convolutions: seed (3×3, ReLU, 1×1) or plain (1×1). (default: seed)", valueName: "style"))
+  var head: UNet.HeadStyle?
 
   func validate() throws {
-    guard (1...4096).contains(width) else {
-      throw ValidationError("--width must be in 1…4096, got \(width).")
+    for (name, value, range) in [
+      ("width", width, 1...4096), ("depth", depth, 1...8), ("dimensions", dimensions, 2...3),
+    ] {
+      guard let value else { continue }
+      guard range.contains(value) else {
+        throw ValidationError("--\(name) must be in \(range.lowerBound)…\(range.upperBound), got \(value).")
+      }
     }
-    guard (0..<1).contains(dropout) else {
+    if let dropout, !(0..<1).contains(dropout) {
       throw ValidationError("--dropout must be at least 0 and below 1, got \(dropout).")
     }
   }
 
   /// Options that not all networks have, as far as they are given.
-  var given: [String] { [] }
+  var given: [String] {
+    [
+      ("width", width != nil), ("depth", depth != nil), ("upsampling", upsampling != nil), ("padding", padding != nil),
+      ("residual", residual != nil), ("dimensions", dimensions != nil), ("dropout", dropout != nil),
+      ("head", head != nil),
+    ].filter(\.1).map(\.0)
+  }
 
+  /// Those of a U-Net.
   func options(
     _ normalization: Normalization, inputChannels: Int = 1, classes: Int = 2, asLogged: Bool = false
   ) -> UNet.Options {
     var options = UNet.Options()
     options.inputChannels = inputChannels
     options.outputChannels = classes == 2 ? 1 : classes
-    options.width = width
+    options.width = width ?? options.width
+    options.depth = depth ?? options.depth
+    options.upsampling = upsampling ?? options.upsampling
+    options.padding = padding ?? options.padding
+    options.isResidual = residual ?? options.isResidual
+    options.dimensions = dimensions ?? options.dimensions
     options.normalization = normalization
-    options.dropout = dropout
-    options.head = head
+    options.dropout = dropout ?? options.dropout
+    options.head = head ?? options.head
     options.asLogged = asLogged
     return options
   }
 }
 
+extension UNet.Options {
+  /// The options by name as records keep them. What the first records did not know is there where it is not the default, so that runs
+  /// from before go on.
+  var recorded: [String: String] {
+    var all = ["width": "\(width)", "dropout": "\(dropout)", "head": head.rawValue]
+    let usual = UNet.Options()
+    if depth != usual.depth { all["depth"] = "\(depth)" }
+    if upsampling != usual.upsampling { all["upsampling"] = upsampling.rawValue }
+    if padding != usual.padding { all["padding"] = padding.rawValue }
+    if isResidual { all["residual"] = "true" }
+    if dimensions != usual.dimensions { all["dimensions"] = "\(dimensions)" }
+    return all
+  }
+}
+
 extension UNet.HeadStyle: ExpressibleByArgument {}
+extension UNet.Upsampling: ExpressibleByArgument {}
+extension UNet.Padding: ExpressibleByArgument {}
