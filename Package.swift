@@ -65,7 +65,9 @@ let package = Package(
       name: "CTIFF", pkgConfig: "libtiff-4", providers: [.apt(["libtiff-dev"]), .brew(["libtiff"])]),
     .systemLibrary(
       name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
-    .target(name: "NormaFormats", dependencies: ["CTIFF", "CPNG"]),
+    .systemLibrary(
+      name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .target(name: "NormaFormats", dependencies: ["CTIFF", "CPNG", "CZlib"]),
     .target(name: "NormaConfiguration", dependencies: ["NormaFormats", .product(name: "Yams", package: "Yams")]),
     .target(name: "NormaData", dependencies: ["NormaFormats"]),
     .target(name: "NormaMetrics"),
@@ -102,7 +104,7 @@ let package = Package(
     .testTarget(name: "NormaExchangeTests", dependencies: ["NormaExchange", "NormaModels", "TestSupport"]),
     .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
     .testTarget(name: "NormaConfigurationTests", dependencies: ["NormaConfiguration", "TestSupport"]),
-    .testTarget(name: "NormaDataTests", dependencies: ["NormaData"]),
+    .testTarget(name: "NormaDataTests", dependencies: ["NormaData", "TestSupport"]),
     .testTarget(
       name: "NormaToolTests",
       dependencies: [

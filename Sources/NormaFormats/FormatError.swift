@@ -23,6 +23,10 @@ public struct FormatError: Error, CustomStringConvertible, Sendable, Equatable {
   static func stack(_ reason: String) -> FormatError {
     FormatError(path: "", reason: reason, description: "cannot make an image stack: \(reason)")
   }
+
+  static func array(_ reason: String) -> FormatError {
+    FormatError(path: "", reason: reason, description: "cannot make an IDX array: \(reason)")
+  }
 }
 
 /// The product of `factors`, or nil where it does not fit.

@@ -20,6 +20,9 @@ let fuzzTargets = [
   FuzzTarget(name: "tiff", read: readTIFF),
   FuzzTarget(name: "png", repair: repairPNG) { check(try ImageFile.read($0)) },
   FuzzTarget(name: "safetensors", isText: true, repair: repairSafetensors, read: readSafetensors),
+  FuzzTarget(name: "idx", read: readIDX),
+  FuzzTarget(name: "cifar", read: readCIFAR),
+  FuzzTarget(name: "csv", isText: true, read: readCSV),
   FuzzTarget(name: "yaml", isText: true, refuses: [FormatError.self, ConfigurationError.self], read: readYAML),
 ]
 
@@ -63,6 +66,38 @@ private func readSafetensors(_ path: String) throws {
     let count = entry.shape.reduce(entry.type.size, *)
     insist(try reader.bytes(of: entry).count == count, "'\(entry.name)' has not the bytes of its shape")
     insist(reader.entry(entry.name) == entry, "'\(entry.name)' is not found by its name")
+  }
+}
+
+private func readIDX(_ path: String) throws {
+  let array = try IDX.read(path)
+  insist(array.count == array.shape.reduce(1, *), "\(array.count) elements in the shape \(array.shape)")
+  insist(array.values.count == array.count, "\(array.values.count) values of \(array.count) elements")
+}
+
+/// As either kind, of which a length fits one at most as a rule.
+private func readCIFAR(_ path: String) throws {
+  func check(_ kind: CIFAR.Kind) throws {
+    let images = try CIFAR.read(path, kind)
+    insist(
+      images.classes.count * CIFAR.imageBytes == images.pixels.count
+        && images.coarseClasses.map { $0.count == images.classes.count } ?? true,
+      "\(images.pixels.count) bytes of \(images.classes.count) images")
+  }
+  do { try check(.cifar100) } catch { try check(.cifar10) }
+}
+
+/// All fields, and the numbers of columns that hold some.
+private func readCSV(_ path: String) throws {
+  let table = try CSV.read(path)
+  insist(Set(table.columns).count == table.columns.count, "a column is there twice")
+  insist(zip(table.lines, table.lines.dropFirst()).allSatisfy(<), "lines go back")
+  let characters = (0..<table.rowCount).reduce(0) { $0 + table[$1, table.columns.count - 1].utf8.count }
+  insist(characters <= (1 << 20), "more text than the file holds")
+  for column in table.columns.indices.prefix(8) {
+    if let numbers = try? table.numbers(in: column) {
+      insist(numbers.count == table.rowCount && numbers.allSatisfy(\.isFinite), "numbers of '\(table.columns[column])'")
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 import Foundation
-import NormaFormats
 import Testing
+
+@testable import NormaFormats
 
 /// The files in Tests/Corpus that norma-fuzz breaks: small ones of every kind that is read.
 ///
@@ -29,6 +30,26 @@ import Testing
       let reader = try SafetensorsReader(path)
       for entry in reader.entries { _ = try reader.bytes(of: entry) }
     }
+  }
+
+  @Test func idx() throws {
+    try check("idx", idxFiles()) { _ = try IDX.read($0) }
+  }
+
+  @Test func cifar() throws {
+    let image = (0..<CIFAR.imageBytes).map { UInt8(truncatingIfNeeded: $0 / 40) }
+    try check("cifar", ["one10.bin": [3] + image, "two100.bin": [19, 99] + image + [0, 7] + image.reversed()]) { path in
+      _ = try CIFAR.read(path, path.hasSuffix("10.bin") ? .cifar10 : .cifar100)
+    }
+  }
+
+  @Test func csv() throws {
+    let files = [
+      "scores.csv": "frame,score\n1,0.25\n2,1e-3\n3,-7\n",
+      "quoted.csv": "\"name\",\"a \"\"b\"\"\",c\r\n\"x,y\",\"two\nlines\", 5 \r\n,,\"\"",
+      "one.csv": "\u{FEFF}score\n\n0\n1\n0.5",
+    ]
+    try check("csv", files.mapValues { Array($0.utf8) }) { _ = try CSV.read($0) }
   }
 
   /// Every kind is there, and every file can be read, as broken ones are to be nearly good.
@@ -123,6 +144,21 @@ import Testing
     files["grey1.png"] = builder.file(width: 5, height: 2, depth: 1, color: 0, rows: [0, 0xB0, 1, 0x80])
     files["filters.png"] = builder.file(
       width: 2, height: 5, depth: 8, color: 0, rows: [0, 1, 2, 1, 1, 2, 2, 1, 2, 3, 1, 2, 4, 1, 2])
+    return files
+  }
+
+  private func idxFiles() throws -> [String: [UInt8]] {
+    var files: [String: [UInt8]] = [:]
+    for format in IDX.types.values {
+      for ending in ["", ".gz"] {
+        let name = "\(format.rawValue).idx\(ending)"
+        let bytes = (0..<12 * format.bytesPerSample).map { UInt8(truncatingIfNeeded: $0 &* 29) }
+        try IDX.write(IDXArray(shape: [2, 3, 2], format: format, bytes: bytes), to: folder(name))
+        files[name] = try folder.bytes(name)
+      }
+    }
+    try IDX.write(IDXArray(shape: [40], format: .uint8, bytes: Array(repeating: 3, count: 40)), to: folder("labels"))
+    files["labels.idx"] = try folder.bytes("labels")
     return files
   }
 

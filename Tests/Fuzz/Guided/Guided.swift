@@ -13,18 +13,32 @@ public func readBrokenFile(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> Int32
   guard descriptor >= 0, write(descriptor, bytes, count) == count else { fatalError("cannot write \(scratch)") }
   close(descriptor)
   defer { unlink(scratch) }
-  do {
-    let start = UnsafeBufferPointer(start: bytes, count: count)
-    if TIFFChain.isMagic(start) || PNG.isMagic(start) {
+  let start = UnsafeBufferPointer(start: bytes, count: count)
+  if TIFFChain.isMagic(start) || PNG.isMagic(start) {
+    attempt {
       let stack = try ImageFile.read(scratch)
       precondition(stack.values.count == stack.pages * stack.valuesPerPage)
-    } else {
+    }
+  } else {
+    attempt {
       let reader = try SafetensorsReader(scratch)
       for entry in reader.entries { _ = try reader.bytes(of: entry) }
     }
+    attempt { _ = try IDX.read(scratch).values }
+    attempt { _ = try CIFAR.read(scratch) }
+    attempt {
+      let table = try CSV.read(scratch)
+      for column in table.columns.indices { attempt { _ = try table.numbers(in: column) } }
+    }
+  }
+  return 0
+}
+
+private func attempt(_ read: () throws -> Void) {
+  do {
+    try read()
   } catch is FormatError {
   } catch {
     fatalError("\(type(of: error)) instead of a FormatError: \(error)")
   }
-  return 0
 }
