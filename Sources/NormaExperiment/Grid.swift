@@ -5,6 +5,8 @@ import NormaRecords
 public struct Grid: Sendable {
   /// The methods that are compared.
   public var norms: [Normalization]
+  /// Kinds of the network that every norm is compared in, by name; an empty name is the plain one, which is not told.
+  public var variants: [String]
   /// Samples per training step.
   public var batchSizes: [Int]
   /// For `TrainingOptions.learningRate`.
@@ -13,8 +15,11 @@ public struct Grid: Sendable {
   public var seeds: [UInt64]
 
   /// All combinations of the given values; an empty list leaves no cell.
-  public init(norms: [Normalization], batchSizes: [Int], learningRates: [Double], seeds: [UInt64]) {
+  public init(
+    norms: [Normalization], variants: [String] = [""], batchSizes: [Int], learningRates: [Double], seeds: [UInt64]
+  ) {
     self.norms = norms
+    self.variants = variants
     self.batchSizes = batchSizes
     self.learningRates = learningRates
     self.seeds = seeds
@@ -24,8 +29,17 @@ public struct Grid: Sendable {
   public struct Cell: Sendable {
     /// Makes the norms; the record has only the name, from which a custom norm cannot be made.
     public let normalization: Normalization
-    /// The norm's name, batch size, learning rate and seed.
+    /// The network's; empty for the plain one.
+    public let variant: String
+    /// The norm's name with that of the variant, batch size, learning rate and seed.
     public let record: CellRecord
+  }
+
+  /// What is compared, by name.
+  public var contenders: [String] { norms.flatMap { norm in variants.map { Self.name(norm, $0) } } }
+
+  private static func name(_ norm: Normalization, _ variant: String) -> String {
+    variant.isEmpty ? norm.name : "\(norm.name)+\(variant)"
   }
 
   /// All combinations, seed by seed: what there is of an interrupted grid compares all norms on equal terms.
@@ -33,10 +47,13 @@ public struct Grid: Sendable {
     seeds.flatMap { seed in
       batchSizes.flatMap { batchSize in
         learningRates.flatMap { rate in
-          norms.map { norm in
-            Cell(
-              normalization: norm,
-              record: CellRecord(norm: norm.name, batchSize: batchSize, learningRate: rate, seed: seed))
+          norms.flatMap { norm in
+            variants.map { variant in
+              Cell(
+                normalization: norm, variant: variant,
+                record: CellRecord(
+                  norm: CellRecord.contender(norm.name, variant: variant), batchSize: batchSize, learningRate: rate, seed: seed))
+            }
           }
         }
       }

@@ -1,4 +1,4 @@
-/// Counts of (true class, predicted class) over pixels, and the scores that follow from them.
+/// Counts of (true class, predicted class) over pixels or images, and the scores that follow from them.
 public struct ConfusionMatrix: Sendable, Equatable {
   public let classes: Int
   /// counts[truth · classes + prediction].
@@ -10,13 +10,14 @@ public struct ConfusionMatrix: Sendable, Equatable {
     counts = Array(repeating: 0, count: classes * classes)
   }
 
-  /// Counts pixels. Those whose truth is not in 0..<classes (an ignore value) are left out.
-  public mutating func add(truth: [UInt8], prediction: [UInt8]) {
-    precondition(truth.count == prediction.count, "truth and prediction must have as many pixels")
+  /// Counts pixels or images. Those whose truth is not in 0..<classes (an ignore value) are left out.
+  public mutating func add<Class: BinaryInteger>(truth: [Class], prediction: [Class]) {
+    precondition(truth.count == prediction.count, "truth and prediction must be equally many")
+    let known = 0..<classes
     counts.withUnsafeMutableBufferPointer { counts in
       for index in truth.indices {
         let (row, column) = (Int(truth[index]), Int(prediction[index]))
-        if row < classes, column < classes { counts[row * classes + column] += 1 }
+        if known.contains(row), known.contains(column) { counts[row * classes + column] += 1 }
       }
     }
   }

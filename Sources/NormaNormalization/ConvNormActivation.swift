@@ -1,8 +1,8 @@
 import NormaNN
 import NormaTensor
 
-/// Convolution (or transposed convolution) → normalization → activation, the block that networks are built of. Where there is a kernel for
-/// both, normalization and activation are one pass over the data.
+/// Convolution (or transposed convolution) → normalization → activation, the block that networks are built of. Where there is a
+/// kernel for both, normalization and activation are one pass over the data.
 public final class ConvNormActivation: Module, Layer, LayerContainer {
   /// The first step. Its bias takes no pass over the data where the norm is a ``NormalizationLayer``.
   public let conv: any ConvolutionLayer
@@ -30,7 +30,7 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
   /// [N, C in, spatial…] → [N, C out, spatial…]. Uses the folded convolution of `foldNormalization()` where that holds.
   /// - Throws: what the convolution and the norm throw for an input that they cannot take.
   public func forward(_ input: Tensor) throws -> Tensor {
-    if let folded, Convolution.takesShortcuts, !isTraining, !gradientsAreRecorded, folded.isCurrent {
+    if let folded, takesShortcuts, !isTraining, !gradientsAreRecorded, folded.isCurrent {
       return try folded(input)
     }
     return try conv(input, norm: norm, activation: activation, upsampledBy: upsampling)
@@ -59,17 +59,17 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
   }
 }
 
-extension Convolution {
-  /// Observers and records see the layers as they are declared: a convolution with its bias, then the norm.
-  fileprivate static var takesShortcuts: Bool { !LayerObserver.isObserving && !OperatorTrace.isRecording }
+/// Observers and records see the layers as they are declared: a convolution with its bias, then the norm.
+private var takesShortcuts: Bool { !LayerObserver.isObserving && !OperatorTrace.isRecording }
 
+extension ConvolutionLayer {
   /// This convolution, then a norm of as many channels, then an activation, in as few passes over the data as there are kernels
   /// for: ``ConvNormActivation`` for networks that hold the layers themselves.
   /// - Parameter factor: every input value is repeated this many times along each spatial dimension first.
   public func callAsFunction(
     _ input: Tensor, norm: (any Layer)?, activation: Activation, upsampledBy factor: Int = 1
   ) throws -> Tensor {
-    if let norm = norm as? NormalizationLayer, Self.takesShortcuts {
+    if let norm = norm as? NormalizationLayer, takesShortcuts {
       let convolved = try forward(input, upsampledBy: factor, addsBias: false)
       return try norm.forward(convolved, activation: activation, inputBias: bias?.value)
     }

@@ -129,7 +129,7 @@ public struct RunRecord: Codable, Sendable, Equatable {
 
 /// A place in the grid of trainings.
 public struct CellRecord: Codable, Sendable, Hashable {
-  /// Name as on the command line.
+  /// Name as on the command line, and after a plus the kind of network where several are compared: `batch+cbam`.
   public var norm: String
   public var batchSize: Int
   public var learningRate: Double
@@ -141,6 +141,12 @@ public struct CellRecord: Codable, Sendable, Hashable {
     self.batchSize = batchSize
     self.learningRate = learningRate
     self.seed = seed
+  }
+
+  /// What is compared, by name: a norm, in a kind of network where several are compared.
+  /// - Parameter variant: the kind; "none" and an empty one are not told.
+  public static func contender(_ norm: String, variant: String) -> String {
+    variant.isEmpty || variant == "none" ? norm : "\(norm)+\(variant)"
   }
 }
 

@@ -5,7 +5,7 @@ import NormaRecords
 struct CompareCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "compare",
-    abstract: "Train the U-Net under several normalizations with equal weights, data and order, and compare.",
+    abstract: "Train a network under several normalizations with equal weights, data and order, and compare.",
     discussion: """
       Without --images and --labels it uses a built-in synthetic stack that resembles electron microscopy.
       The output folder holds report.html, charts, results.json, history-NORM.csv, weights-NORM.safetensors, predictions-NORM.tif and \
@@ -17,9 +17,10 @@ struct CompareCommand: ParsableCommand {
   var model = ModelName.unet
 
   @Option(
-    help: NormHelp.list(default: "batch,group,switchable"),
+    help: NormHelp.list(
+      default: ModelName.defaultsTold { $0.norms.map(\.name).joined(separator: ",") }),
     completion: NormHelp.names, transform: CompareCommand.parseNorms)
-  var norms: [Normalization] = [.batch, .group(groups: nil), .switchable]
+  var norms: [Normalization]?
 
   @OptionGroup(title: "Repeats") var grid: GridOptions
   @OptionGroup(title: "Data") var data: DataOptions
@@ -45,14 +46,14 @@ struct CompareCommand: ParsableCommand {
       throw ValidationError("--learning-rates lists all learning rates: leave out --learning-rate.")
     }
     let cells =
-      norms.count * grid.seeds * (grid.batchSizes?.values.count ?? 1) * (grid.learningRates?.values.count ?? 1)
+      (norms ?? model.norms).count * network.attentions.count * grid.seeds * (grid.batchSizes?.values.count ?? 1) * (grid.learningRates?.values.count ?? 1)
     guard cells <= 100_000 else { throw ValidationError("that would be \(cells) trainings; 100000 are the most.") }
   }
 
   func run() throws {
     logOptions.start()
     try Comparison(
-      command: "compare", model: model, norms: norms, seeds: grid.seeds, batchSizes: grid.batchSizes?.values,
+      command: "compare", model: model, norms: norms ?? model.norms, seeds: grid.seeds, batchSizes: grid.batchSizes?.values,
       learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
       output: output, resume: resume
     ).run()

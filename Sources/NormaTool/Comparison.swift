@@ -53,6 +53,10 @@ struct Comparison {
       started: Date(), device: device, instructions: "\(instructions)", setting: setting, earlier: earlier)
     switch model {
     case .unet: try run(unet(setting), session)
+    case .alexnet: try run(alexnet(setting), session)
+    case .meanSpot: try run(meanSpot(setting), session)
+    case .mnistDense: try run(mnistDense(setting), session)
+    case .mnistLSTM: try run(mnistLSTM(setting), session)
     }
   }
 
@@ -80,7 +84,7 @@ struct Comparison {
     var experiment = Experiment(prepared.work)
     experiment.diagnoses = training.diagnose
     let grid = Grid(
-      norms: norms, batchSizes: batchSizes ?? [session.setting.batchSize],
+      norms: norms, variants: network.attentions.map(\.rawValue), batchSizes: batchSizes ?? [session.setting.batchSize],
       learningRates: learningRates ?? [options.learningRate],
       seeds: (0..<UInt64(seeds)).map { training.seed &+ $0 })
     // Everything that can be wrong is found before anything is written or trained.
@@ -98,7 +102,7 @@ struct Comparison {
       configuration: configuration(options, grid).merging(prepared.configuration) { $1 }, data: prepared.data,
       score: score)
     if let earlier = folder.earlier {
-      try checkThatItGoesOn(record, earlier, seeds: grid.seeds, in: folder.path)
+      try checkThatItGoesOn(record, earlier, grid, in: folder.path)
       record.started = earlier.started
       record.runs = earlier.runs
       record.analysis = record.analyzed()
@@ -154,7 +158,7 @@ struct Comparison {
     // Where nothing was left to do, none is written yet.
     if cells.isEmpty { try folder.writeReport(record) }
     try report(record, folder)
-    if norms.contains(where: { norm in record.runs.allSatisfy { $0.norm != norm.name || $0.failure != nil } }) {
+    if grid.contenders.contains(where: { name in record.runs.allSatisfy { $0.norm != name || $0.failure != nil } }) {
       throw ExitCode.failure
     }
   }
@@ -236,7 +240,7 @@ struct Comparison {
 
   /// - Throws: unless the records differ in what a wider grid may differ in alone.
   private func checkThatItGoesOn(
-    _ record: ComparisonRecord, _ earlier: ComparisonRecord, seeds: [UInt64], in folder: String
+    _ record: ComparisonRecord, _ earlier: ComparisonRecord, _ grid: Grid, in folder: String
   ) throws {
     // The data are told apart by their digest, wherever they lie; threads change rounding and times, which is warned of.
     let free = earlier.data.digest == nil ? ["threads"] : ["threads", "images", "labels"]
@@ -257,15 +261,15 @@ struct Comparison {
     guard record.data == data else {
       throw ToolError("the images or labels are not those of the run in '\(folder)'; choose another --output")
     }
-    let seeds = Set(earlier.runs.map(\.cell.seed) + seeds).sorted()
+    let seeds = Set(earlier.runs.map(\.cell.seed) + grid.seeds).sorted()
     guard zip(seeds, seeds.dropFirst()).allSatisfy({ $0 &+ 1 == $1 }) else {
       throw ToolError(
         "the run in '\(folder)' and this one have the seeds \(seeds.map(String.init).joined(separator: ", ")) together; they have "
           + "to follow each other")
     }
-    if command == "train", let other = earlier.runs.first(where: { $0.norm != norms[0].name }) {
+    if command == "train", let other = earlier.runs.first(where: { $0.norm != grid.contenders[0] }) {
       throw ToolError(
-        "the run in '\(folder)' trains \(other.norm), not \(norms[0].name); go on with it by norma compare --resume to add norms, "
+        "the run in '\(folder)' trains \(other.norm), not \(grid.contenders[0]); go on with it by norma compare --resume to add norms, "
           + "or choose another --output")
     }
   }
@@ -292,7 +296,6 @@ struct Comparison {
       "allocator": training.allocator.rawValue, "memory": training.memory.rawValue,
       "diagnose": "\(training.diagnose)",
     ]
-    all.merge(network.recorded) { $1 }
     if let patience = options.earlyStopping { all["early-stopping"] = "\(patience)" }
     if let decay = options.averageDecay { all["ema"] = "\(decay)" }
     if let momentum = options.momentum { all["momentum"] = "\(momentum)" }

@@ -72,7 +72,7 @@ extension ComparisonRecord {
   fileprivate func options(for known: [KnownOption]) throws -> [(name: String, value: String)] {
     guard known.contains(where: { $0.name == "norm" }) else { return options }
     guard runs.count <= 1, configuration["seeds"] ?? "1" == "1",
-      ["norms", "batch-size", "learning-rate"].allSatisfy({ configuration[$0]?.contains(",") != true })
+      ["norms", "attention", "batch-size", "learning-rate"].allSatisfy({ configuration[$0]?.contains(",") != true })
     else { throw ConfigurationError("the run has several trainings; go on with it by norma compare --resume") }
     return optionsForTrain
   }

@@ -3,7 +3,7 @@ import NormaNormalization
 
 struct TrainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "train", abstract: "Train the U-Net under one normalization.",
+    commandName: "train", abstract: "Train a network under one normalization.",
     discussion: """
       The output folder holds what that of norma compare does, and weights-last-NORM.safetensors beside the weights of the best \
       epoch. Ctrl-C ends the run after the current step; --resume goes on with it as if it had not been interrupted.
@@ -13,9 +13,9 @@ struct TrainCommand: ParsableCommand {
   var model = ModelName.unet
 
   @Option(
-    help: NormHelp.one(default: "batch"),
+    help: NormHelp.one(default: ModelName.defaultsTold { $0.norms[0].name }),
     completion: NormHelp.names, transform: { try Normalization(parsing: $0) })
-  var norm: Normalization = .batch
+  var norm: Normalization?
 
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Network") var network: NetworkOptions
@@ -27,7 +27,7 @@ struct TrainCommand: ParsableCommand {
   func run() throws {
     logOptions.start()
     try Comparison(
-      command: "train", model: model, norms: [norm], data: data, network: network, training: training,
+      command: "train", model: model, norms: [norm ?? model.norms[0]], data: data, network: network, training: training,
       output: output, resume: resume
     ).run()
   }

@@ -63,6 +63,8 @@ public final class Trainer<Task: TrainingTask> {
   /// Of everything in the network that is random.
   let generators: [Generator]
   private let followers: [any ProgressFollowing]
+  /// What adds to the loss that is minimized, besides the task's.
+  private let penalized: [any PenalizedModule]
   let options: TrainingOptions
 
   /// Taken once: a checkpoint may be written after every step.
@@ -95,6 +97,7 @@ public final class Trainer<Task: TrainingTask> {
     try model.to(memoryFormat: .channelsLast)
     parameters = model.parameters
     followers = model.progressFollowers
+    penalized = model.namedModules().compactMap { $0.module as? any PenalizedModule }
     self.generators = generators
     optimizer = try options.optimizer.make(
       parameters: parameters, learningRate: options.learningRate, momentum: options.momentum,
@@ -238,6 +241,8 @@ public final class Trainer<Task: TrainingTask> {
   ) throws -> (loss: Double, scores: [ScoreName: Double]) {
     for parameter in parameters { try parameter.value.setGradient(nil) }
     let pass = try Recomputation.$isEnabled.withValue(options.recomputes) { try task.pass(batch, options) }
+    let loss = try penalized.reduce(pass.loss) { try $0 + $1.penalty() }
+    // What is recorded is the task's own loss, which networks and validation have in common.
     let value = try pass.loss.item()
     // Before the step, so that the weights stay as they were.
     guard value.isFinite else {
@@ -245,7 +250,7 @@ public final class Trainer<Task: TrainingTask> {
         "the loss became \(value.isNaN ? "NaN" : "infinite") in \(place) at learning rate \(optimizer.learningRate); "
           + "lower the learning rate (--learning-rate) or look for extreme values in the images")
     }
-    try pass.loss.backward()
+    try loss.backward()
     try optimizer.step()
     return (value, try withoutGradients { try pass.scores() })
   }

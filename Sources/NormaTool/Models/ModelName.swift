@@ -1,14 +1,31 @@
 import ArgumentParser
+import NormaNormalization
 import NormaRecords
 
 /// The networks that `norma train` and `norma compare` know by name.
 enum ModelName: String, ExpressibleByArgument, CaseIterable {
-  case unet
+  case unet, alexnet
+  case meanSpot = "mean-spot"
+  case mnistDense = "mnist-dense"
+  case mnistLSTM = "mnist-lstm"
 
   /// Where the command line gives nothing.
   var defaults: (epochs: Int, batchSize: Int) {
     switch self {
     case .unet: (5, 1)
+    case .alexnet: (10, 32)
+    case .meanSpot: (20, 8)
+    case .mnistDense, .mnistLSTM: (5, 64)
+    }
+  }
+
+  /// Those that are compared; the first one that can be is trained alone.
+  var norms: [Normalization] {
+    switch self {
+    case .unet, .alexnet, .meanSpot: [.batch, .group(groups: nil), .switchable]
+    case .mnistDense: [.batch, .layer, .none]
+    // Batch normalization cannot stand inside a recurrent cell.
+    case .mnistLSTM: [.layer, .none]
     }
   }
 
@@ -16,6 +33,8 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
   var scores: [ScoreName] {
     switch self {
     case .unet: [.iou, .accuracy, .dice, .loss, .rand, .info, .randError, .warpingError]
+    case .alexnet, .mnistDense, .mnistLSTM: [.accuracy, .f1, .loss]
+    case .meanSpot: [.mae, .loss]
     }
   }
 
@@ -24,15 +43,34 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
 
   /// What every network takes where the command line gives nothing, for help.
   static func defaultsTold(_ value: (ModelName) -> String) -> String {
-    let all = allCases.map { (name: $0.rawValue, value: value($0)) }
-    guard Set(all.map(\.value)).count > 1 else { return all[0].value }
-    return all.map { "\($0.value) for \($0.name)" }.joined(separator: ", ")
+    var told: [(value: String, names: [String])] = []
+    for model in allCases {
+      let value = value(model)
+      if let place = told.firstIndex(where: { $0.value == value }) {
+        told[place].names.append(model.rawValue)
+      } else {
+        told.append((value, [model.rawValue]))
+      }
+    }
+    return told.count == 1
+      ? told[0].value : told.map { "\($0.value) for \($0.names.joined(separator: ", "))" }.joined(separator: "; ")
   }
 
-  /// The options that not all networks have, by their names, and who has them.
-  private static let options: [String: Set<ModelName>] = [:]
+  private static let images: Set<ModelName> = [.alexnet, .meanSpot, .mnistDense, .mnistLSTM]
+  private static let classifiers: Set<ModelName> = [.alexnet, .mnistDense, .mnistLSTM]
 
-  /// - Parameter given: names of options that the command line gives and that not all networks have.
+  /// The options that not all networks have, by their names, and who has them.
+  private static let options: [String: Set<ModelName>] = [
+    "crop": [.unet], "loss": [.unet], "class-weights": [.unet], "border-weights": [.unet], "ignore-label": [.unet],
+    "val-slices": [.unet], "test-slices": [.unet], "synthetic-size": [.unet], "synthetic-slices": [.unet],
+    "depth": [.unet], "upsampling": [.unet], "padding": [.unet], "residual": [.unet], "dimensions": [.unet],
+    "head": [.unet], "width": [.unet, .alexnet], "hidden": [.mnistDense, .mnistLSTM], "attention": [.meanSpot],
+    "val-share": images, "test-share": images, "synthetic-images": images, "image-size": [.alexnet],
+    "images": classifiers.union([.unet]), "labels": classifiers.union([.unet]),
+    "flow-u": [.meanSpot], "flow-v": [.meanSpot], "strain": [.meanSpot], "scores": [.meanSpot],
+  ]
+
+  /// - Parameter given: names of options that the command line gives.
   func check(given: [String]) throws {
     for name in given {
       if let models = Self.options[name], !models.contains(self) {

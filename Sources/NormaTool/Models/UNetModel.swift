@@ -17,7 +17,7 @@ extension Comparison {
       training: loaded.training, validation: loaded.validation, test: loaded.test, options: setting.options,
       sampling: SampleOptions(
         crop: crop, batchSize: setting.batchSize, samplesPerEpoch: training.samplesPerEpoch ?? 818, seed: training.seed,
-        augmentation: (training.augment ?? .flips).augmentation,
+        augmentation: (training.augment ?? .flips).ofCrops(),
         borderWeighting: training.borderWeights == true ? BorderWeighting() : nil),
       loss: SegmentationLoss(
         kind: training.loss ?? .crossEntropy,
@@ -43,7 +43,7 @@ extension Comparison {
 
   private func configuration(crop: Int, testSlices: Int) -> [String: String] {
     var all = [
-      "val-slices": "\(data.valSlices)", "test-slices": "\(testSlices)",
+      "val-slices": "\(data.heldSlices)", "test-slices": "\(testSlices)",
       "samples-per-epoch": "\(training.samplesPerEpoch ?? 818)", "crop": "\(crop)",
       "augment": (training.augment ?? .flips).rawValue, "loss": (training.loss ?? .crossEntropy).rawValue,
       "class-weights": (training.classWeights ?? .equal).description,

@@ -5,12 +5,17 @@ import NormaFormats
 /// Which images and labels to use.
 struct DataOptions: ParsableArguments {
   @Option(
-    help: ArgumentHelp("Image stack: a TIFF file, a PNG file or a folder of PNG files.", valueName: "path"),
+    help: ArgumentHelp(
+      "For unet an image stack: a TIFF file, a PNG file or a folder of PNG files. For classification a folder with one "
+        + "sub-folder of PNG files per class, the folder of MNIST's four files or of CIFAR's binary ones, or with --labels an IDX "
+        + "file.", valueName: "path"),
     completion: .file())
   var images: String?
 
   @Option(
-    help: ArgumentHelp("Label stack of the same size, one value per class (such as 0 and 255).", valueName: "path"),
+    help: ArgumentHelp(
+      "Label stack of the same size, one value per class (such as 0 and 255); for classification an IDX file.",
+      valueName: "path"),
     completion: .file())
   var labels: String?
 
@@ -19,9 +24,9 @@ struct DataOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Slices for validation, which chooses the epoch: the last of the stack, or those before the test slices.",
+      "Slices for validation, which chooses the epoch: the last of the stack, or those before the test slices. (default: 4)",
       valueName: "count"))
-  var valSlices = 4
+  var valSlices: Int?
 
   @Option(
     help: ArgumentHelp(
@@ -37,16 +42,69 @@ struct DataOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Slices of the synthetic stack. (default: 24)", valueName: "count"))
   var syntheticSlices: Int?
 
-  @Option(help: ArgumentHelp("Decides the synthetic stack. (default: 0)", valueName: "seed"))
+  @Option(help: ArgumentHelp("Decides the synthetic stack or images. (default: 0)", valueName: "seed"))
   var syntheticSeed: UInt64?
 
+  @Option(help: ArgumentHelp("How many synthetic images there are in all. (default: 2000)", valueName: "count"))
+  var syntheticImages: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Side to which pictures of a folder are resized and cut, and of synthetic ones. Above 64 AlexNet is that for large images. "
+        + "(default: 64)", valueName: "pixels"))
+  var imageSize: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Share of the images for validation, which chooses the epoch. (default: 0.15)", valueName: "share"))
+  var valShare: Double?
+
+  @Option(
+    help: ArgumentHelp(
+      "Share of the images for scores alone, where they do not come with test images. (default: with several --seeds that of "
+        + "--val-share, else none: scores are then of the validation images)", valueName: "share"))
+  var testShare: Double?
+
+  @Option(
+    help: ArgumentHelp("Horizontal optical flow, a TIFF stack with a page of 42×42 per frame.", valueName: "path"),
+    completion: .file())
+  var flowU: String?
+
+  @Option(help: ArgumentHelp("Vertical optical flow, likewise.", valueName: "path"), completion: .file())
+  var flowV: String?
+
+  @Option(help: ArgumentHelp("Optical strain, likewise.", valueName: "path"), completion: .file())
+  var strain: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "CSV file with a score per frame: a column score, and a column frame unless rows are in the order of the pages.",
+      valueName: "path"), completion: .file())
+  var scores: String?
+
   func validate() throws {
-    guard (images == nil) == (labels == nil) else {
+    if labels != nil, images == nil { throw Self.withoutPartner }
+    let flow = [flowU, flowV, strain, scores].compactMap { $0 }
+    guard flow.isEmpty || flow.count == 4 else {
       throw ValidationError(
-        "--images and --labels belong together: give both, or neither for the built-in synthetic stack.")
+        "--flow-u, --flow-v, --strain and --scores belong together: give all, or none for the built-in synthetic flow.")
     }
-    if images != nil, syntheticSize != nil || syntheticSlices != nil || syntheticSeed != nil {
-      throw ValidationError("the --synthetic options are for the built-in stack; leave them out with --images.")
+    if images != nil || !flow.isEmpty,
+      syntheticSize != nil || syntheticSlices != nil || syntheticSeed != nil || syntheticImages != nil
+    {
+      throw ValidationError("the --synthetic options are for built-in data; leave them out with files.")
+    }
+    if let valShare, !(valShare > 0 && valShare < 1) {
+      throw ValidationError("--val-share must be above 0 and below 1, got \(valShare).")
+    }
+    if let testShare, !(0..<1).contains(testShare) {
+      throw ValidationError("--test-share must be at least 0 and below 1, got \(testShare).")
+    }
+    if let imageSize, !(8...1024).contains(imageSize) {
+      throw ValidationError("--image-size must be in 8…1024, got \(imageSize).")
+    }
+    if let syntheticImages, !(20...1_000_000).contains(syntheticImages) {
+      throw ValidationError("--synthetic-images must be in 20…1000000, got \(syntheticImages).")
     }
     if let testSlices, testSlices < 0 {
       throw ValidationError("--test-slices must be at least 0, got \(testSlices).")
@@ -66,8 +124,20 @@ struct DataOptions: ParsableArguments {
 
   /// Options that not all networks have, as far as they are given.
   var given: [String] {
-    [("ignore-label", ignoreLabel != nil), ("test-slices", testSlices != nil)].filter(\.1).map(\.0)
+    [
+      ("images", images != nil), ("labels", labels != nil), ("ignore-label", ignoreLabel != nil),
+      ("val-slices", valSlices != nil), ("test-slices", testSlices != nil), ("synthetic-size", syntheticSize != nil),
+      ("synthetic-slices", syntheticSlices != nil), ("synthetic-images", syntheticImages != nil),
+      ("image-size", imageSize != nil), ("val-share", valShare != nil), ("test-share", testShare != nil),
+      ("flow-u", flowU != nil), ("flow-v", flowV != nil), ("strain", strain != nil), ("scores", scores != nil),
+    ].filter(\.1).map(\.0)
   }
+
+  private static let withoutPartner = ValidationError(
+    "--images and --labels belong together: give both, or neither for the built-in synthetic data.")
+
+  /// Slices for validation.
+  var heldSlices: Int { valSlices ?? 4 }
 
   var slicesOfSynthetic: Int { syntheticSlices ?? 24 }
   var seedOfSynthetic: UInt64 { syntheticSeed ?? 0 }
@@ -90,7 +160,8 @@ struct DataOptions: ParsableArguments {
   func load(crop: Int, isRepeated: Bool, earlierTestSlices: Int? = nil) throws -> Loaded {
     let name: String
     let stacks: (images: ImageStack, labels: ImageStack)
-    if let images, let labels {
+    if let images {
+      guard let labels else { throw Self.withoutPartner }
       name = images
       stacks = (try ImageFile.read(images), try ImageFile.read(labels))
     } else {
@@ -101,8 +172,8 @@ struct DataOptions: ParsableArguments {
     let dataset = try SegmentationDataset(
       images: stacks.images, labels: stacks.labels, ignore: ignoreLabel, name: name)
     let forTest =
-      testSlices ?? earlierTestSlices ?? (isRepeated ? max(0, min(valSlices, dataset.pages - valSlices - 1)) : 0)
-    let held = valSlices + forTest
+      testSlices ?? earlierTestSlices ?? (isRepeated ? max(0, min(heldSlices, dataset.pages - heldSlices - 1)) : 0)
+    let held = heldSlices + forTest
     let (training, rest) = try dataset.split(validationSlices: held)
     guard forTest > 0 else {
       return Loaded(name: name, isSynthetic: images == nil, training: training, validation: rest, test: nil)

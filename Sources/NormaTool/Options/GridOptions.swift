@@ -35,18 +35,22 @@ struct GridOptions: ParsableArguments {
 
 extension ScoreName: ExpressibleByArgument {}
 
-/// Different numbers, separated by commas.
+/// Numbers separated by commas; different ones unless told otherwise.
 struct GridList<Value: LosslessStringConvertible & Hashable & Sendable>: Sendable {
   let values: [Value]
 
-  init(parsing text: String, _ kind: String, where fits: (Value) -> Bool) throws {
+  init(
+    parsing text: String, _ kind: String, mayRepeat: Bool = false, where fits: (Value) -> Bool
+  ) throws {
     values = try commaSeparated(text).map {
       guard let value = Value($0), fits(value) else {
         throw ValidationError("'\($0)' is not \(kind); give a list such as 1,4")
       }
       return value
     }
-    guard Set(values).count == values.count else { throw ValidationError("'\(text)' has a number twice") }
+    guard mayRepeat || Set(values).count == values.count else {
+      throw ValidationError("'\(text)' has a number twice")
+    }
   }
 }
 

@@ -39,6 +39,23 @@ struct NetworkOptions: ParsableArguments {
       "The last convolutions: seed (3×3, ReLU, 1×1) or plain (1×1). (default: seed)", valueName: "style"))
   var head: UNet.HeadStyle?
 
+  @Option(
+    help: ArgumentHelp(
+      "Units of the hidden layers. (default: 256,128 for mnist-dense, 128 for mnist-lstm)", valueName: "list"),
+    transform: { try GridList(parsing: $0, "a whole number in 1…65536", mayRepeat: true) { (1...65_536).contains($0) } }
+  )
+  var hidden: GridList<Int>?
+
+  @Option(
+    help: ArgumentHelp(
+      "Where mean-spot has the attention module CBAM: \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", ")). "
+        + "A list compares every norm with each. (default: none)", valueName: "list"),
+    transform: AttentionList.init(parsing:))
+  var attention: AttentionList?
+
+  /// Those that are compared.
+  var attentions: [MeanSpotter.Attention] { attention?.values ?? [.none] }
+
   func validate() throws {
     for (name, value, range) in [
       ("width", width, 1...4096), ("depth", depth, 1...8), ("dimensions", dimensions, 2...3),
@@ -58,7 +75,7 @@ struct NetworkOptions: ParsableArguments {
     [
       ("width", width != nil), ("depth", depth != nil), ("upsampling", upsampling != nil), ("padding", padding != nil),
       ("residual", residual != nil), ("dimensions", dimensions != nil), ("dropout", dropout != nil),
-      ("head", head != nil),
+      ("head", head != nil), ("hidden", hidden != nil), ("attention", attention != nil),
     ].filter(\.1).map(\.0)
   }
 
@@ -80,6 +97,22 @@ struct NetworkOptions: ParsableArguments {
     options.head = head ?? options.head
     options.asLogged = asLogged
     return options
+  }
+}
+
+/// Different places of an attention module, separated by commas.
+struct AttentionList: Sendable {
+  let values: [MeanSpotter.Attention]
+
+  init(parsing text: String) throws {
+    values = try commaSeparated(text).map {
+      guard let value = MeanSpotter.Attention(rawValue: $0) else {
+        throw ValidationError(
+          "'\($0)' is no attention; choose from \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", "))")
+      }
+      return value
+    }
+    guard Set(values).count == values.count else { throw ValidationError("'\(text)' has a name twice") }
   }
 }
 

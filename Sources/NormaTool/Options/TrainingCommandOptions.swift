@@ -29,8 +29,9 @@ struct TrainingCommandOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "none, flips (the eight symmetries of the square) or full (also shift, zoom, shear, rotation, elastic "
-        + "deformation and grey values). (default: flips)", valueName: "kind"))
+      "How samples are varied. unet: none, flips (the eight symmetries of the square; default) or full (also shift, zoom, shear, "
+        + "rotation, elastic deformation and grey values). Others: none (default), shift or, for alexnet, flips (left to right) or "
+        + "full (both).", valueName: "kind"))
   var augment: AugmentationName?
 
   @Option(help: ArgumentHelp("cross-entropy, dice or cross-entropy+dice. (default: cross-entropy)", valueName: "kind"))
@@ -107,13 +108,28 @@ struct TrainingCommandOptions: ParsableArguments {
   var allocator = AllocatorName.caching
 
   enum AugmentationName: String, ExpressibleByArgument, CaseIterable {
-    case none, flips, full
+    case none, flips, shift, full
 
-    var augmentation: Augmentation {
+    /// Of crops of a stack.
+    func ofCrops() throws -> Augmentation {
       switch self {
-      case .none: .none
-      case .flips: .flips
-      case .full: .full
+      case .none: return .none
+      case .flips: return .flips
+      case .full: return .full
+      case .shift: throw ValidationError("--augment shift is for whole images; crops lie anywhere as they are.")
+      }
+    }
+
+    /// Of whole images that must not be mirrored.
+    /// - Parameter pixels: of the greatest shift.
+    func ofWholeImages(shift pixels: Int, for model: ModelName) throws -> ImageAugmentation {
+      switch self {
+      case .none: return .none
+      case .shift: return ImageAugmentation(shift: pixels)
+      case .flips, .full:
+        throw ValidationError(
+          "--augment \(rawValue) mirrors images, which changes what those of --model \(model.rawValue) mean; choose none or shift."
+        )
       }
     }
   }

@@ -1,0 +1,82 @@
+import NormaData
+import NormaExperiment
+import NormaFormats
+import NormaNN
+import NormaRecords
+import NormaTraining
+
+/// A network for whole images, as the command line makes it.
+struct ImageModel {
+  let network: (Grid.Cell, CellGenerators) throws -> any Layer
+  /// Throws for a cell whose network cannot be.
+  let check: (Grid.Cell) throws -> Void
+  let metadata: (Module) -> [String: String]
+  /// Its options by their names on the command line.
+  let configuration: [String: String]
+}
+
+/// Images of one kind for training, validation and test.
+struct LoadedImages {
+  let name: String
+  let isSynthetic: Bool
+  let unit: String
+  let training: ImageDataset
+  let validation: ImageDataset
+  let test: ImageDataset?
+  /// The options that chose them, by their names on the command line.
+  let configuration: [String: String]
+}
+
+extension Comparison {
+  /// A class or a number for every image.
+  func images(
+    _ loaded: LoadedImages, _ setting: Setting, augmentation: ImageAugmentation, _ model: ImageModel
+  ) throws -> Prepared<ImageWorkload> {
+    let (training, standardization) = (loaded.training, Standardization(of: loaded.training))
+    let work = ImageWorkload(
+      training: training, validation: loaded.validation, test: loaded.test, options: setting.options,
+      sampling: ImageSampling(
+        batchSize: setting.batchSize, samplesPerEpoch: self.training.samplesPerEpoch, seed: self.training.seed,
+        augmentation: augmentation),
+      standardization: standardization, check: model.check, network: model.network)
+    var configuration = model.configuration.merging(loaded.configuration) { $1 }
+    configuration["augment"] = (self.training.augment ?? .none).rawValue
+    if let count = self.training.samplesPerEpoch { configuration["samples-per-epoch"] = "\(count)" }
+    let scored = work.scored
+    return Prepared(
+      work: work,
+      data: DataRecord(
+        name: loaded.name, isSynthetic: loaded.isSynthetic, unit: loaded.unit, trainingSamples: training.count,
+        validationSamples: loaded.validation.count, testSamples: loaded.test?.count ?? 0, height: training.height,
+        width: training.width, channels: training.channels, classes: training.classCounts?.count ?? 0,
+        constantScores: work.constantScores.byName,
+        digest: ([training, loaded.validation] + (loaded.test.map { [$0] } ?? [])).map(\.digest).joined(separator: "-")),
+      configuration: configuration, scores: self.model.scores,
+      metadata: { module in
+        var all = model.metadata(module).merging(standardization.metadata) { $1 }
+        if case .classes(_, let names) = training.targets { all["class_names"] = names.joined(separator: ",") }
+        return all
+      },
+      write: { try Self.write($0, of: scored, to: $1) })
+  }
+
+  /// A row per image: its number among the scored ones, what it is, what the network takes it for.
+  private static func write(_ evaluation: ImageTask.Evaluation, of images: ImageDataset, to files: PredictionFiles) throws
+  {
+    let (header, rows): (String, [String])
+    switch images.targets {
+    case .classes(let classes, let names):
+      let quoted = names.map { "\"\($0.replacing("\"", with: "\"\""))\"" }
+      header = "image,class,predicted," + quoted.joined(separator: ",")
+      rows = zip(classes, evaluation.outputs).enumerated().map { index, row in
+        let likeliest = row.1.indices.max { row.1[$0] < row.1[$1] } ?? 0
+        return "\(index),\(quoted[Int(row.0)]),\(quoted[likeliest])," + row.1.map { "\($0)" }.joined(separator: ",")
+      }
+    case .values(let values, let name):
+      header = "image,\(name),predicted"
+      rows = zip(values, evaluation.outputs).enumerated().map { "\($0),\($1.0),\($1.1[0])" }
+    }
+    let text = ([header] + rows).joined(separator: "\n") + "\n"
+    try AtomicFile.write(text, to: "\(files.folder)/predictions-\(files.stem).csv")
+  }
+}

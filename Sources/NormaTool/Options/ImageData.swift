@@ -1,0 +1,67 @@
+import ArgumentParser
+import NormaData
+import NormaFormats
+import NormaRecords
+
+extension DataOptions {
+  private static let syntheticCount = 2000
+  private static let validationShare = 0.15
+
+  /// Images with classes: the user's, or those that `synthetic` makes.
+  /// - Parameters:
+  ///   - side: to which pictures of any size are resized.
+  ///   - synthetic: makes so many images by a seed.
+  func loadClasses(
+    side: Int, isRepeated: Bool, earlier: ComparisonRecord?,
+    synthetic: (_ count: Int, _ seed: UInt64) throws -> ImageDataset
+  ) throws -> LoadedImages {
+    guard let images else {
+      let made = try synthetic(syntheticImages ?? Self.syntheticCount, seedOfSynthetic)
+      return try parted(made, nil, isSynthetic: true, unit: "images", isRepeated, earlier, syntheticConfiguration)
+    }
+    var configuration = ["images": images]
+    if let labels {
+      configuration["labels"] = labels
+      return try parted(
+        .mnist(images: images, labels: labels, name: images), nil, isSynthetic: false, unit: "images", isRepeated,
+        earlier, configuration)
+    }
+    let found = try ImageDataset.known(in: images, side: side)
+    return try parted(
+      found.images, found.test, isSynthetic: false, unit: "images", isRepeated, earlier, configuration)
+  }
+
+  /// Optical flow with scores.
+  func loadFlow(isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
+    guard let flowU, let flowV, let strain, let scores else {
+      let made = try SyntheticFlow(count: syntheticImages ?? Self.syntheticCount, seed: seedOfSynthetic).make()
+      return try parted(made, nil, isSynthetic: true, unit: "frames", isRepeated, earlier, syntheticConfiguration)
+    }
+    return try parted(
+      .spotting(u: flowU, v: flowV, strain: strain, scores: scores), nil, isSynthetic: false, unit: "frames",
+      isRepeated, earlier, ["flow-u": flowU, "flow-v": flowV, "strain": strain, "scores": scores])
+  }
+
+  private var syntheticConfiguration: [String: String] {
+    ["synthetic-images": "\(syntheticImages ?? Self.syntheticCount)", "synthetic-seed": "\(seedOfSynthetic)"]
+  }
+
+  private func parted(
+    _ images: ImageDataset, _ test: ImageDataset?, isSynthetic: Bool, unit: String, _ isRepeated: Bool,
+    _ earlier: ComparisonRecord?, _ configuration: [String: String]
+  ) throws -> LoadedImages {
+    if test != nil, testShare != nil {
+      throw ValidationError("'\(images.name)' comes with test images: leave out --test-share.")
+    }
+    let validationShare = valShare ?? Self.validationShare
+    let before = earlier.flatMap { $0.configuration["test-share"] }.flatMap(Double.init)
+    let forTest = test != nil ? 0 : testShare ?? before ?? (isRepeated ? validationShare : 0)
+    let parts = try images.split(validation: validationShare, test: forTest)
+    var configuration = configuration
+    configuration["val-share"] = "\(validationShare)"
+    if test == nil { configuration["test-share"] = "\(forTest)" }
+    return LoadedImages(
+      name: images.name, isSynthetic: isSynthetic, unit: unit, training: parts.training,
+      validation: parts.validation, test: test ?? parts.test, configuration: configuration)
+  }
+}
