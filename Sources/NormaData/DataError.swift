@@ -20,6 +20,10 @@ public struct DataError: Error, Sendable, Equatable, CustomStringConvertible {
     case split
     /// The crop does not fit into a slice.
     case crop
+    /// A score is missing, is there twice or is not finite.
+    case target
+    /// A file or folder holds something else than it is named for.
+    case files
     /// A parameter of the sampling or of the augmentation is outside its range.
     case parameter
   }

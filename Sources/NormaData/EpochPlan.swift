@@ -27,12 +27,8 @@ struct EpochPlan {
     self.epoch = epoch
     source = RandomSource(seed: options.seed)
       .derive(stream: UInt64(bitPattern: Int64(epoch)))
-    var pages: [Int] = []
     var random = source.derive(stream: Self.pageStream)
-    while pages.count < options.samplesPerEpoch {
-      pages += random.permutation(count: dataset.pages)
-    }
-    self.pages = Array(pages.prefix(options.samplesPerEpoch))
+    pages = random.permutations(of: dataset.pages, length: options.samplesPerEpoch)
   }
 
   /// Sample `index` of the epoch.

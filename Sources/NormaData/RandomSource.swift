@@ -100,6 +100,14 @@ public struct RandomSource: RandomNumberGenerator, Sendable {
     }
     return order
   }
+
+  /// Random orders of 0 ..< `count`, one after the other and cut at `length`, so that how often each occurs differs by one at
+  /// most.
+  mutating func permutations(of count: Int, length: Int) -> [Int] {
+    var orders: [Int] = []
+    while orders.count < length { orders += permutation(count: count) }
+    return Array(orders.prefix(length))
+  }
 }
 
 /// The generator that spreads a seed over a larger state.

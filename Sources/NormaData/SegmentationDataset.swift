@@ -75,16 +75,13 @@ public struct SegmentationDataset: Sendable {
 
   /// Tells these slices from others: 64 bits of hash of images and labels (FNV-1a over words), in hexadecimal digits.
   public var digest: String {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    func take(_ words: some Sequence<UInt32>) {
-      for word in words { hash = (hash ^ UInt64(word)) &* 0x100_0000_01b3 }
-    }
+    var hash = WordHash()
     let area = height * width
-    take([channels, height, width, pages].map { UInt32(truncatingIfNeeded: $0) })
+    hash.take([channels, height, width, pages])
     let (first, end) = (stackPages.lowerBound * area, stackPages.upperBound * area)
-    take(storage.images[first * channels..<end * channels].lazy.map(\.bitPattern))
-    take(storage.labels[first..<end].lazy.map(UInt32.init))
-    return String(hash, radix: 16)
+    hash.take(storage.images[first * channels..<end * channels].lazy.map(\.bitPattern))
+    hash.take(storage.labels[first..<end].lazy.map(UInt32.init))
+    return hash.text
   }
 
   /// What a network trained on these slices needs to be used on others: the label value of every class, and how grey values

@@ -193,13 +193,13 @@ struct SyntheticPainter {
 }
 
 /// 0 below 0, 1 above 1, smooth between.
-private func smoothStep(_ t: Float) -> Float {
+func smoothStep(_ t: Float) -> Float {
   let t = max(0, min(1, t))
   return t * t * (3 - 2 * t)
 }
 
 /// A wave of period 1 between −1 and 1.
-private func triangleWave(_ position: Float) -> Float {
+func triangleWave(_ position: Float) -> Float {
   let phase = position - position.rounded(.down)
   return 4 * abs(phase - 0.5) - 1
 }

@@ -154,7 +154,7 @@ public enum PNG {
 }
 
 /// Orders names with runs of digits by their number.
-func precedesNaturally(_ left: String, _ right: String) -> Bool {
+package func precedesNaturally(_ left: String, _ right: String) -> Bool {
   var a = Array(left.utf8)[...]
   var b = Array(right.utf8)[...]
   func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }

@@ -15,9 +15,9 @@ private func retrying(_ call: () -> Int) -> Int {
   }
 }
 
-enum FileKind { case regular, folder, other }
+package enum FileKind { case regular, folder, other }
 
-func fileKind(_ path: String) throws -> FileKind {
+package func fileKind(_ path: String) throws -> FileKind {
   var status = stat()
   guard stat(path, &status) == 0 else { throw FormatError.reading(path, errorText(errno)) }
   return kind(of: status)
@@ -230,7 +230,7 @@ public final class FolderLock {
 }
 
 /// The names in a folder, in no particular order, without those that start with a dot.
-func folderNames(_ path: String) throws -> [String] {
+package func folderNames(_ path: String) throws -> [String] {
   guard let folder = opendir(path) else { throw FormatError.reading(path, errorText(errno)) }
   defer { closedir(folder) }
   var names: [String] = []
@@ -266,7 +266,7 @@ func checkMemory(floats count: Int?, path: String, advice: String) throws {
 }
 
 /// Whether the system would give so much memory now: an allocation that it refuses ends the process.
-func isThereMemory(bytes: Int) -> Bool {
+package func isThereMemory(bytes: Int) -> Bool {
   // Small ones come from memory that malloc holds already.
   if bytes < 1 << 20 { return true }
   // Not malloc, as compilers leave out a pair of it and free.
