@@ -100,7 +100,7 @@ let package = Package(
       ], path: "Tests/Fuzz", exclude: ["Guided"]),
     .testTarget(
       name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"], exclude: ["Golden"]),
-    .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels"]),
+    .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels", "TestSupport"]),
     .testTarget(name: "NormaExchangeTests", dependencies: ["NormaExchange", "NormaModels", "TestSupport"]),
     .testTarget(name: "NormaFormatsTests", dependencies: ["NormaFormats"]),
     .testTarget(name: "NormaConfigurationTests", dependencies: ["NormaConfiguration", "TestSupport"]),

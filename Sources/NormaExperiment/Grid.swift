@@ -36,10 +36,8 @@ public struct Grid: Sendable {
   }
 
   /// What is compared, by name.
-  public var contenders: [String] { norms.flatMap { norm in variants.map { Self.name(norm, $0) } } }
-
-  private static func name(_ norm: Normalization, _ variant: String) -> String {
-    variant.isEmpty ? norm.name : "\(norm.name)+\(variant)"
+  public var contenders: [String] {
+    norms.flatMap { norm in variants.map { CellRecord.contender(norm.name, variant: $0) } }
   }
 
   /// All combinations, seed by seed: what there is of an interrupted grid compares all norms on equal terms.
