@@ -94,8 +94,11 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
       try NormalizationError.checkValues(of: pooled, in: input, Self.self)
     }
     let activation = replacesActivation ? .none : activation
-    let fused = FusedActivation(activation)
     let (weight, bias) = try affine()
+    if moments == nil, !OperatorTrace.isRecording, let rows = VectorRows(used, try mixture, input, weight, bias) {
+      return try finish(activation.consuming(rows.normalized(input, weight, bias, inputBias, epsilon: epsilon)))
+    }
+    let fused = FusedActivation(activation)
     var normalization = MomentNormalization(
       branches: used, mixture: try mixture, weight: weight, bias: bias, inputBias: inputBias, epsilon: epsilon,
       varianceFactor: varianceFactor(positions: moments?.positions ?? shape.positions),
@@ -131,6 +134,44 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
   /// The published code of several members keeps parameters as [1, C, 1, 1].
   override public func loadable(_ tensor: Tensor, for key: String, shape: [Int]) throws -> Tensor {
     tensor.shape.filter { $0 != 1 } == shape.filter { $0 != 1 } ? try tensor.reshaped(shape) : tensor
+  }
+}
+
+/// Statistics of one sample's channels where there are no positions: a table of moments would be as large as the data, so
+/// libtorch's operators over rows take its place.
+private struct VectorRows {
+  private let isCentred: Bool
+  /// Values of a row.
+  private let size: Int
+
+  /// nil where the way of all others is to be taken: for other statistics, and for parameters of another type than the data.
+  init?(_ branches: [Branch], _ mixture: Mixture, _ input: Tensor, _ weight: Tensor?, _ bias: Tensor?) {
+    guard input.rank == 2, branches.count == 1, case .one = mixture,
+      [weight, bias].allSatisfy({ $0.map { $0.rank == 1 && $0.dtype == input.dtype } ?? true })
+    else { return nil }
+    switch branches[0] {
+    case .pooled(let partition) where !partition.spansSamples:
+      (isCentred, size) = (true, partition.channelsPerPart(input.shape[1]))
+    case .uncentred(let partition) where !partition.spansSamples:
+      (isCentred, size) = (false, partition.channelsPerPart(input.shape[1]))
+    default: return nil
+    }
+  }
+
+  func normalized(
+    _ input: Tensor, _ weight: Tensor?, _ bias: Tensor?, _ inputBias: Tensor?, epsilon: Double
+  ) throws -> Tensor {
+    let x = try inputBias.map { try input + $0.to(dtype: input.dtype) } ?? input
+    // A row of all channels has the parameters' extent.
+    if size == input.shape[1], isCentred {
+      return try x.layerNormalized([size], weight: weight, bias: bias, epsilon: epsilon)
+    }
+    let rows = try x.reshaped([-1, size])
+    var y = try isCentred ? rows.layerNormalized([size], epsilon: epsilon) : rows.rmsNormalized([size], epsilon: epsilon)
+    y = try y.reshaped(input.shape)
+    if let weight { y = try y * weight }
+    if let bias { y = try y + bias }
+    return y
   }
 }
 

@@ -120,6 +120,21 @@ private final class Function: Module, Layer {
     return try UNet(options, generator: Generator(seed: 1))
   }
 
+  private static var dense: MNISTDense {
+    get throws {
+      var options = MNISTDense.Options()
+      (options.height, options.width, options.hidden) = (5, 4, [24, 16])
+      options.normalization = .switchable
+      return try MNISTDense(options, generator: Generator(seed: 1))
+    }
+  }
+
+  private static func recurrent(_ norm: String) throws -> MNISTLSTM {
+    var options = MNISTLSTM.Options()
+    (options.width, options.hidden, options.layers, options.normalization) = (4, 6, 2, try Normalization(parsing: norm))
+    return try MNISTLSTM(options, generator: Generator(seed: 1))
+  }
+
   private static let images: [ONNXAxis] = [
     .any("batch"), .fixed(1), .any("height", multipleOf: 4), .any("width", multipleOf: 4),
   ]
@@ -172,6 +187,14 @@ private final class Function: Module, Layer {
           try ElementwiseRMSNorm(normalizedShape: [8]), ActivationLayer(.sigmoid),
           try Linear(inputs: 8, outputs: 5, bias: false, generator: generator),
         ]), [batch, .fixed(3), .fixed(8), .fixed(8)], [3, 3, 8, 8]),
+      Case("dense pictures", try Self.dense, [batch, .fixed(1), .fixed(5), .fixed(4)], [3, 1, 5, 4]),
+      Case("pictures by rows", try Self.recurrent("none"), [batch, .fixed(1), .fixed(5), .fixed(4)], [3, 1, 5, 4]),
+      Case("the same with norms", try Self.recurrent("layer"), [batch, .fixed(1), .fixed(5), .fixed(4)], [3, 1, 5, 4]),
+      Case(
+        "gated units",
+        try GRU(
+          inputs: 3, hidden: 4, layers: 2, bidirectional: true, generator: generator, norm: Normalization.layer.cellLayer),
+        [batch, .fixed(5), .fixed(3)], [2, 5, 3]),
       Case(
         "weight transforms",
         Sequential([
