@@ -4,6 +4,7 @@
 /// after the other, so that within an epoch their counts differ by one at most.
 struct EpochPlan {
   struct Sample {
+    /// The first one, of a volume.
     let page: Int
     let origin: (x: Int, y: Int)
     let transform: SampleTransform
@@ -12,7 +13,7 @@ struct EpochPlan {
   let dataset: SegmentationDataset
   let options: SampleOptions
   let epoch: Int
-  /// The slice of each sample.
+  /// The first slice of each sample.
   let pages: [Int]
 
   private let source: RandomSource
@@ -28,7 +29,7 @@ struct EpochPlan {
     source = RandomSource(seed: options.seed)
       .derive(stream: UInt64(bitPattern: Int64(epoch)))
     var random = source.derive(stream: Self.pageStream)
-    pages = random.permutations(of: dataset.pages, length: options.samplesPerEpoch)
+    pages = random.permutations(of: dataset.pages - options.slices + 1, length: options.samplesPerEpoch)
   }
 
   /// Sample `index` of the epoch.

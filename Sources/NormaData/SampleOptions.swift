@@ -2,6 +2,8 @@
 public struct SampleOptions: Sendable, Codable, Equatable {
   /// The side of the square samples in pixels.
   public var crop: Int
+  /// Consecutive slices per sample: above 1 samples are volumes, whose slices are varied alike.
+  public var slices = 1
   /// Samples per batch; the last batch of an epoch holds the rest.
   public var batchSize: Int
   /// Samples per epoch.
@@ -42,6 +44,11 @@ public struct SampleOptions: Sendable, Codable, Equatable {
         .crop,
         "Expected a crop of 1 to \(greatest) pixels for slices of \(dataset.height)×\(dataset.width), "
           + "received \(crop); choose a crop that fits into the slice.")
+    }
+    guard (1...dataset.pages).contains(slices) else {
+      throw DataError(
+        .crop,
+        "Expected samples of 1 to \(dataset.pages) slices, as many as there are for training, received \(slices); choose fewer.")
     }
     try augmentation.validate()
     try borderWeighting?.validate()

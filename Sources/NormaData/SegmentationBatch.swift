@@ -1,13 +1,15 @@
 /// Samples that go through a network together.
 public struct SegmentationBatch: Sendable, Equatable {
-  /// Grey values 0…1, [count, channels, height, width].
+  /// Grey values 0…1, [count · slices, channels, height, width].
   public let images: [Float]
-  /// Classes, [count, height, width]; `SegmentationDataset.ignoredClass` where there is no label.
+  /// Classes, [count · slices, height, width]; `SegmentationDataset.ignoredClass` where there is no label.
   public let labels: [UInt8]
-  /// Pixel weights, [count, height, width], or `nil` without border weighting.
+  /// Pixel weights, [count · slices, height, width], or `nil` without border weighting.
   public let weights: [Float]?
-  /// The slice of the dataset that each sample comes from.
+  /// The slice of the dataset that each plane comes from.
   public let pages: [Int]
+  /// Slices per sample.
+  public let slices: Int
   /// Channels per image.
   public let channels: Int
   /// Rows per image.
@@ -16,7 +18,7 @@ public struct SegmentationBatch: Sendable, Equatable {
   public let width: Int
 
   /// The number of samples.
-  public var count: Int { pages.count }
+  public var count: Int { pages.count / slices }
 }
 
 extension SegmentationDataset {
@@ -34,7 +36,7 @@ extension SegmentationDataset {
       samples: options.samplesPerEpoch, batchSize: options.batchSize, skipping: skipped, depth: options.depth,
       workers: options.workers
     ) { range, isCancelled in
-      renderer.batch(range.map(plan.sample), isCancelled: isCancelled)
+      renderer.batch(range.map(plan.sample), slices: options.slices, isCancelled: isCancelled)
     }
   }
 
@@ -60,19 +62,22 @@ extension SegmentationDataset {
       weights: borderWeighting.map { weighting in
         range.flatMap { borderWeights(page: $0, weighting: weighting) }
       },
-      pages: Array(range), channels: channels, height: height, width: width)
+      pages: Array(range), slices: 1, channels: channels, height: height, width: width)
   }
 }
 
 extension SampleRenderer {
   /// Renders samples into one batch; `nil` if cancelled meanwhile.
-  func batch(_ samples: [EpochPlan.Sample], isCancelled: () -> Bool) -> SegmentationBatch? {
+  func batch(_ samples: [EpochPlan.Sample], slices: Int, isCancelled: () -> Bool) -> SegmentationBatch? {
     let area = side * side
     let channels = dataset.channels
-    var images = [Float](repeating: 0, count: samples.count * channels * area)
-    var labels = [UInt8](repeating: 0, count: samples.count * area)
-    var weights = [Float](repeating: 0, count: weighting == nil ? 0 : samples.count * area)
-    for (index, sample) in samples.enumerated() {
+    let planes = samples.flatMap { sample in
+      (0..<slices).map { (page: sample.page + $0, origin: sample.origin, transform: sample.transform) }
+    }
+    var images = [Float](repeating: 0, count: planes.count * channels * area)
+    var labels = [UInt8](repeating: 0, count: planes.count * area)
+    var weights = [Float](repeating: 0, count: weighting == nil ? 0 : planes.count * area)
+    for (index, plane) in planes.enumerated() {
       if isCancelled() { return nil }
       images.withUnsafeMutableBufferPointer { images in
         labels.withUnsafeMutableBufferPointer { labels in
@@ -81,13 +86,13 @@ extension SampleRenderer {
               image: images.baseAddress! + index * channels * area,
               labels: labels.baseAddress! + index * area,
               weights: weighting == nil ? nil : weights.baseAddress! + index * area)
-            render(page: sample.page, origin: sample.origin, transform: sample.transform, to: target)
+            render(page: plane.page, origin: plane.origin, transform: plane.transform, to: target)
           }
         }
       }
     }
     return SegmentationBatch(
       images: images, labels: labels, weights: weighting == nil ? nil : weights,
-      pages: samples.map(\.page), channels: channels, height: side, width: side)
+      pages: planes.map(\.page), slices: slices, channels: channels, height: side, width: side)
   }
 }

@@ -49,7 +49,7 @@ public struct SegmentationWorkload: Workload {
   public func validate(_ cell: Grid.Cell) throws {
     let network = network(cell.normalization)
     try SegmentationTask.validate(
-      sampling(cell.record), loss, extentMultiple: network.extentMultiple, training: training)
+      sampling(cell.record), loss, network.geometry, training: training)
     try network.validate()
   }
 
@@ -57,7 +57,7 @@ public struct SegmentationWorkload: Workload {
     let model = try UNet(
       network(cell.normalization), generator: generators.weights, dropoutGenerator: generators.dropout)
     return try SegmentationTask(
-      model: model, extentMultiple: model.options.extentMultiple, training: training, validation: validation,
+      model: model, geometry: model.options.geometry, training: training, validation: validation,
       sampling: sampling(cell.record), loss: loss)
   }
 
@@ -101,5 +101,15 @@ public struct SegmentationWorkload: Workload {
 
   private static func mean(_ confusion: ConfusionMatrix, of score: (ConfusionMatrix) -> (Int) -> Double) -> Double {
     (0..<confusion.classes).reduce(0) { $0 + score(confusion)($1) } / Double(confusion.classes)
+  }
+}
+
+extension UNet.Options {
+  /// Which inputs the network takes.
+  public var geometry: CropGeometry {
+    if margin == 0 { return .multiples(of: extentMultiple, dimensions: dimensions) }
+    return CropGeometry(
+      dimensions: dimensions, margin: margin, extentsInWords: extentsInWords, outputExtent: outputExtent,
+      inputRange: inputRange)
   }
 }

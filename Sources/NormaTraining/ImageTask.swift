@@ -79,7 +79,7 @@ public struct ImageTask: TrainingTask {
       let output = try output.detached()
       switch targets {
       case .classes: return [.accuracy: try (output.argmax(1) .== target).sum().item() / Double(batch.count)]
-      case .values: return [.mae: try (output - target).absolute().mean().item()]
+      case .values: return [.mae: try (output - target).abs().mean().item()]
       }
     }
   }
@@ -163,7 +163,7 @@ public struct ImageTask: TrainingTask {
           evaluation.outputs += (0..<batch.count).map { Array(probabilities[$0 * classes..<($0 + 1) * classes]) }
         }
       case .values:
-        absolute += share * (try (output - target).absolute().mean().item())
+        absolute += share * (try (output - target).abs().mean().item())
         if keepingPredictions {
           evaluation.outputs += try output.to(dtype: .float32).array(of: Float.self).map { [$0] }
         }

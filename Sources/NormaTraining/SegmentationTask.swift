@@ -13,37 +13,47 @@ public struct SegmentationTask: TrainingTask {
   public let validation: SegmentationDataset
   private let sampling: SampleOptions
   private let loss: SegmentationLoss
-  /// Height and width that the model takes are multiples of this.
-  private let extentMultiple: Int
+  private let geometry: CropGeometry
 
   public var model: Module { network }
   public var batchSize: Int { sampling.batchSize }
   public var samplesPerEpoch: Int { sampling.samplesPerEpoch }
 
-  /// - Parameter model: [N, C, H, W] → logits [N, K or 1, H, W], for H and W that are multiples of `extentMultiple`.
+  /// - Parameters:
+  ///   - model: [N, C, H, W] → logits [N, K or 1, H, W], or [N, C, D, H, W] for volumes; the output may be smaller.
+  ///   - geometry: which extents these are.
   /// - Throws: `DataError` or ``TrainingError`` when the options do not fit the data or each other.
   public init(
-    model: any Layer, extentMultiple: Int, training: SegmentationDataset, validation: SegmentationDataset,
+    model: any Layer, geometry: CropGeometry, training: SegmentationDataset, validation: SegmentationDataset,
     sampling: SampleOptions, loss: SegmentationLoss = SegmentationLoss()
   ) throws {
-    try Self.validate(sampling, loss, extentMultiple: extentMultiple, training: training)
+    try Self.validate(sampling, loss, geometry, training: training)
     network = model
     self.training = training
     self.validation = validation
     self.sampling = sampling
     self.loss = loss
-    self.extentMultiple = extentMultiple
+    self.geometry = geometry
   }
 
   /// Checks what can be checked before any network is made.
   public static func validate(
-    _ sampling: SampleOptions, _ loss: SegmentationLoss, extentMultiple: Int, training: SegmentationDataset
+    _ sampling: SampleOptions, _ loss: SegmentationLoss, _ geometry: CropGeometry, training: SegmentationDataset
   ) throws {
     try sampling.validate(for: training)
-    guard sampling.crop % extentMultiple == 0 else {
+    guard geometry.outputExtent(sampling.crop) != nil else {
       throw TrainingError(
-        "the network takes crops whose side is a multiple of \(extentMultiple), got \(sampling.crop); "
-          + "choose \(max(1, sampling.crop / extentMultiple) * extentMultiple) or another multiple")
+        "the network takes crops with sides \(geometry.extentsInWords), got \(sampling.crop); choose "
+          + "\(geometry.nearest(to: sampling.crop))")
+    }
+    if geometry.dimensions == 3 {
+      guard sampling.slices > 1, geometry.outputExtent(sampling.slices) != nil else {
+        throw TrainingError(
+          "the network takes volumes of as many slices as are \(geometry.extentsInWords), got \(sampling.slices); choose "
+            + "\(geometry.nearest(to: sampling.slices))")
+      }
+    } else if sampling.slices > 1 {
+      throw TrainingError("a network of 2 dimensions takes samples of one slice, got \(sampling.slices)")
     }
     if let weights = loss.classWeights {
       guard weights.count == training.classes, weights.allSatisfy({ $0 >= 0 && $0.isFinite }),
@@ -73,7 +83,7 @@ public struct SegmentationTask: TrainingTask {
   }
 
   public func pass(_ batch: SegmentationBatch, _ options: TrainingOptions) throws -> TrainingPass {
-    let (images, labels, weights) = try tensors(batch, options)
+    let (images, labels, weights) = try tensors(batch, slices: batch.slices, isForLoss: true, options)
     let logits = try network(images)
     let hasIgnored = batch.labels.contains(SegmentationDataset.ignoredClass)
     return TrainingPass(loss: try loss(logits, labels: labels, weights: weights, hasIgnored: hasIgnored)) {
@@ -84,19 +94,35 @@ public struct SegmentationTask: TrainingTask {
     }
   }
 
+  /// - Parameters:
+  ///   - slices: how many planes belong together.
+  ///   - isForLoss: whether labels and weights are to be those of the output of a network that takes the images as they are.
   private func tensors(
-    _ batch: SegmentationBatch, _ options: TrainingOptions
+    _ batch: SegmentationBatch, slices: Int, isForLoss: Bool, _ options: TrainingOptions
   ) throws -> (images: Tensor, labels: Tensor, weights: Tensor?) {
-    let shape = [batch.count, batch.height, batch.width]
+    let planes = batch.pages.count
+    var images = try Tensor(batch.images, shape: [planes, batch.channels, batch.height, batch.width])
+      .to(device: options.device).to(dtype: options.dtype)
+    if geometry.dimensions == 3 {
+      images = try images.reshaped([planes / slices, slices] + images.shape.dropFirst()).transposed(1, 2)
+    }
+    let shape =
+      (geometry.dimensions == 3 ? [planes / slices, slices] : [planes]) + [batch.height, batch.width]
+    /// Without the pixels that the network reads and gives no output for.
+    func inner(_ tensor: Tensor) throws -> Tensor {
+      guard isForLoss, geometry.margin > 0 else { return tensor }
+      return try (1..<tensor.rank).reduce(tensor) {
+        try $0.sliced(geometry.margin..<$0.shape[$1] - geometry.margin, dimension: $1)
+      }
+    }
     return (
-      try Tensor(batch.images, shape: [batch.count, batch.channels, batch.height, batch.width])
-        .to(device: options.device).to(dtype: options.dtype).contiguous(.channelsLast),
-      try Tensor(batch.labels, shape: shape).to(device: options.device).to(dtype: .int64),
-      try batch.weights.map { try Tensor($0, shape: shape).to(device: options.device) }
+      try geometry.dimensions == 3 ? images.contiguous() : images.contiguous(.channelsLast),
+      try inner(Tensor(batch.labels, shape: shape).to(device: options.device).to(dtype: .int64)),
+      try batch.weights.map { try inner(Tensor($0, shape: shape).to(device: options.device)) }
     )
   }
 
-  /// Class indices [N, H, W] of logits [N, K or 1, H, W].
+  /// Class indices [N, spatial…] of logits [N, K or 1, spatial…].
   private static func classes(_ logits: Tensor) throws -> Tensor {
     logits.shape[1] == 1
       ? try (logits.squeezed(1) .> 0.0).to(dtype: .int64) : try logits.argmax(1)
@@ -124,47 +150,72 @@ public struct SegmentationTask: TrainingTask {
     }
   }
 
-  /// Whole slices, mirrored at the border up to a size that the network takes.
+  /// Whole slices, or all of them as one volume, mirrored at the border up to a size that the network takes.
   public func evaluate(
     on samples: SegmentationDataset, _ options: TrainingOptions, keepingPredictions: Bool
   ) throws -> Evaluation {
     var evaluation = Evaluation(classes: samples.classes)
-    let loader = try samples.validationBatches()
+    let slices = geometry.dimensions == 3 ? samples.pages : 1
+    let loader = try samples.validationBatches(batchSize: slices)
+    let area = samples.height * samples.width
     while let batch = try loader.next() {
-      let (images, labels, _) = try tensors(batch, options)
+      let (images, labels, _) = try tensors(batch, slices: slices, isForLoss: false, options)
       let logits = try predict(images)
       let loss = try loss(
         logits, labels: labels, weights: nil, hasIgnored: batch.labels.contains(SegmentationDataset.ignoredClass))
-      evaluation.loss += try loss.item() / Double(samples.pages)
+      evaluation.loss += try loss.item() * Double(slices) / Double(samples.pages)
       let predicted = try Self.classes(logits).to(dtype: .uint8).array(of: UInt8.self)
       evaluation.confusion.add(truth: batch.labels, prediction: predicted)
       if keepingPredictions {
         let probabilities = logits.shape[1] == 1 ? try logits.sigmoid() : try logits.softmax(1)
-        evaluation.probabilities.append(try probabilities.array())
-        evaluation.predictions.append(predicted)
+        for slice in 0..<slices {
+          let plane = slices == 1 ? probabilities : try probabilities.selected(slice, dimension: 2)
+          evaluation.probabilities.append(try plane.array())
+          evaluation.predictions.append(Array(predicted[slice * area..<(slice + 1) * area]))
+        }
       }
     }
     return evaluation
   }
 
+  /// Logits of every pixel, from images that are mirrored at their borders as far as the network needs it.
   private func predict(_ images: Tensor) throws -> Tensor {
-    let (height, width) = (images.shape[2], images.shape[3])
-    func missing(_ extent: Int) -> Int { (extentMultiple - extent % extentMultiple) % extentMultiple }
-    let (below, right) = (missing(height), missing(width))
-    let padded = below + right == 0 ? images : try images.paddedByReflection([0, right, 0, below])
-    let logits = try network(padded)
-    let whole = try logits.sliced(0..<height, dimension: 2).sliced(0..<width, dimension: 3)
-    return try whole.to(dtype: .float32)
+    let extents = Array(images.shape.dropFirst(2))
+    var input = images
+    for (axis, extent) in extents.enumerated() {
+      let range = geometry.inputRange(extent)
+      if range != 0..<extent { input = try input.mirrored(range, dimension: axis + 2) }
+    }
+    var logits = try network(input)
+    for (axis, extent) in extents.enumerated() {
+      let first = -geometry.inputRange(extent).lowerBound - geometry.margin
+      if logits.shape[axis + 2] != extent { logits = try logits.sliced(first..<first + extent, dimension: axis + 2) }
+    }
+    return try logits.to(dtype: .float32)
   }
 
   public var digest: String { "\(training.digest) \(validation.digest)" }
 
   public var fingerprint: [String: String] {
     [
-      "crop": "\(sampling.crop)", "batch-size": "\(sampling.batchSize)",
+      "crop": "\(sampling.crop)", "crop-slices": "\(sampling.slices)", "batch-size": "\(sampling.batchSize)",
       "samples-per-epoch": "\(sampling.samplesPerEpoch)", "seed": "\(sampling.seed)",
       "augment": "\(sampling.augmentation)", "border-weights": "\(sampling.borderWeighting.map { "\($0)" } ?? "none")",
       "loss": "\(loss)",
     ]
+  }
+}
+
+extension Tensor {
+  /// The positions of a range along a dimension; those outside are mirrored at the first and the last, which are not repeated,
+  /// as often as it takes.
+  fileprivate func mirrored(_ range: Range<Int>, dimension: Int) throws -> Tensor {
+    let extent = shape[dimension]
+    let period = max(1, 2 * (extent - 1))
+    let places = range.map { place in
+      let rest = (place % period + period) % period
+      return Int64(Swift.min(rest, period - rest))
+    }
+    return try gatheredRows(Tensor(places, device: device), dimension: dimension)
   }
 }

@@ -91,7 +91,7 @@ import Testing
     let dataset = try SegmentationDataset(images: images, labels: labels, ignore: nil, name: "test")
     let trainer = try Trainer(
       task: SegmentationTask(
-        model: network, extentMultiple: 4, training: dataset, validation: dataset,
+        model: network, geometry: .multiples(of: 4), training: dataset, validation: dataset,
         sampling: SampleOptions(crop: 32, batchSize: 1, samplesPerEpoch: 1, seed: 0)), options: TrainingOptions())
     let expected = try trainer.evaluate().probabilities[0]
     let found = try Self.predict(network, Self.page(bytes.map { $0 / 255 }, height, width))

@@ -19,7 +19,7 @@ import NormaTraining
 
   func validate(_ training: SegmentationDataset, extentMultiple: Int = 16) throws {
     try options.validate()
-    try SegmentationTask.validate(loader, loss, extentMultiple: extentMultiple, training: training)
+    try SegmentationTask.validate(loader, loss, .multiples(of: extentMultiple), training: training)
   }
 }
 
@@ -30,7 +30,7 @@ extension SegmentationTrainer {
   ) throws {
     try self.init(
       task: SegmentationTask(
-        model: model, extentMultiple: model.options.extentMultiple, training: data.training,
+        model: model, geometry: .multiples(of: model.options.extentMultiple), training: data.training,
         validation: data.validation, sampling: setting.loader, loss: setting.loss), options: setting.options,
       generators: generators)
   }

@@ -208,7 +208,7 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
     ]
     for options in wrong { #expect(throws: TrainingError.self) { try check(options) } }
     let crop = try #require(throws: TrainingError.self) { try check(options(crop: 40)) }
-    #expect(crop.description.contains("multiple of 16, got 40; choose 32"))
+    #expect(crop.description.contains("divisible by 16, got 40; choose 32"))
     for options in [options(crop: 80), options(batch: 0), options(samples: 0)] {
       #expect(throws: DataError.self) { try check(options) }
     }

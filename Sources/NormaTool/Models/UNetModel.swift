@@ -1,3 +1,4 @@
+import ArgumentParser
 import NormaData
 import NormaExperiment
 import NormaFormats
@@ -13,12 +14,18 @@ extension Comparison {
     let crop = training.crop ?? 512
     let loaded = try data.load(
       crop: crop, isRepeated: setting.isRepeated, earlierTestSlices: setting.earlier?.data.testSamples)
+    let isVolume = network.dimensions == 3
+    if training.cropSlices != nil, !isVolume {
+      throw ValidationError("--crop-slices is for volumes: give --dimensions 3 too.")
+    }
+    var sampling = SampleOptions(
+      crop: crop, batchSize: setting.batchSize, samplesPerEpoch: training.samplesPerEpoch ?? 818, seed: training.seed,
+      augmentation: try (training.augment ?? .flips).ofCrops(),
+      borderWeighting: training.borderWeights == true ? BorderWeighting() : nil)
+    sampling.slices = isVolume ? training.cropSlices ?? 16 : 1
     let work = SegmentationWorkload(
       training: loaded.training, validation: loaded.validation, test: loaded.test, options: setting.options,
-      sampling: SampleOptions(
-        crop: crop, batchSize: setting.batchSize, samplesPerEpoch: training.samplesPerEpoch ?? 818, seed: training.seed,
-        augmentation: (training.augment ?? .flips).ofCrops(),
-        borderWeighting: training.borderWeights == true ? BorderWeighting() : nil),
+      sampling: sampling,
       loss: SegmentationLoss(
         kind: training.loss ?? .crossEntropy,
         classWeights: (training.classWeights ?? .equal).weights(for: loaded.training))
@@ -35,13 +42,14 @@ extension Comparison {
         classes: classes, constantScores: [.accuracy: scored.classFrequencies.max() ?? 0].byName,
         digest: ([loaded.training, loaded.validation] + (loaded.test.map { [$0] } ?? [])).map(\.digest).joined(
           separator: "-")),
-      configuration: configuration(crop: crop, testSlices: loaded.test?.pages ?? 0),
+      configuration: configuration(sampling, testSlices: loaded.test?.pages ?? 0),
       scores: classes == 2 ? model.scores : [.iou, .accuracy, .dice, .loss],
       metadata: { ($0 as? UNet)?.options.metadata.merging(loaded.training.metadata) { $1 } ?? [:] },
       write: { try Self.write($0, of: scored, to: $1) })
   }
 
-  private func configuration(crop: Int, testSlices: Int) -> [String: String] {
+  private func configuration(_ sampling: SampleOptions, testSlices: Int) -> [String: String] {
+    let crop = sampling.crop
     var all = [
       "val-slices": "\(data.heldSlices)", "test-slices": "\(testSlices)",
       "samples-per-epoch": "\(training.samplesPerEpoch ?? 818)", "crop": "\(crop)",
@@ -49,6 +57,7 @@ extension Comparison {
       "class-weights": (training.classWeights ?? .equal).description,
       "border-weights": "\(training.borderWeights ?? false)",
     ]
+    if sampling.slices > 1 { all["crop-slices"] = "\(sampling.slices)" }
     if let ignore = data.ignoreLabel { all["ignore-label"] = "\(ignore)" }
     if let images = data.images, let labels = data.labels {
       all["images"] = images
