@@ -97,8 +97,8 @@ struct ONNXExtents {
         }
         let pair = pairs.removeFirst()
         // With something added ratios say nothing, but every axis grows by another amount.
-        first.append((plus > 0 ? 1 : pair.0) * multiple + plus)
-        second.append((plus > 0 ? 1 + 2 * (4 - pairs.count) : pair.1) * multiple + plus)
+        first.append(plus > 0 ? plus : pair.0 * multiple)
+        second.append(plus > 0 ? plus + (1 + shifted.count) * multiple : pair.1 * multiple)
         if plus > 0 { shifted.insert(index) }
         names[index] = name
       }
