@@ -66,8 +66,8 @@ struct ONNXExtents {
   let first: [Int]
   let second: [Int]
   let names: [Int: String]
-  /// The axes whose extents are no multiples.
-  private let shifted: Set<Int>
+  /// How many axes have extents that are no multiples.
+  private let shifted: Int
 
   /// An extent as a multiple of a product of the input's.
   struct Extent: Hashable {
@@ -85,7 +85,9 @@ struct ONNXExtents {
     var pairs = [(4, 5), (1, 2), (2, 3), (4, 7)]
     var (first, second): ([Int], [Int]) = ([], [])
     var names: [Int: String] = [:]
-    var shifted: Set<Int> = []
+    var shifted = 0
+    // Smaller batches, as the smallest image without padding is large.
+    if axes.contains(where: { if case .any(_, _, let plus) = $0 { plus > 0 } else { false } }) { pairs.swapAt(0, 2) }
     for (index, axis) in axes.enumerated() {
       switch axis {
       case .fixed(let extent):
@@ -97,9 +99,9 @@ struct ONNXExtents {
         }
         let pair = pairs.removeFirst()
         // With something added ratios say nothing, but every axis grows by another amount.
-        first.append((plus > 0 ? 1 : pair.0) * multiple + plus)
-        second.append((plus > 0 ? 1 + 2 * (4 - pairs.count) : pair.1) * multiple + plus)
-        if plus > 0 { shifted.insert(index) }
+        first.append(plus > 0 ? plus : pair.0 * multiple)
+        second.append(plus > 0 ? plus + (1 + shifted) * multiple : pair.1 * multiple)
+        if plus > 0 { shifted += 1 }
         names[index] = name
       }
     }
@@ -116,7 +118,7 @@ struct ONNXExtents {
     for choice in 1..<(1 << variable.count) {
       let axes = variable.indices.filter { choice >> $0 & 1 == 1 }.map { variable[$0] }
       let (p, q) = (axes.reduce(1) { $0 * first[$1] }, axes.reduce(1) { $0 * second[$1] })
-      guard a * q == b * p, a != 0, a == p || shifted.isDisjoint(with: axes) else { continue }
+      guard a * q == b * p, a != 0, a == p || shifted == 0 else { continue }
       let common = greatestCommonDivisor(abs(a), p)
       return Extent(factor: a / common, divisor: p / common, axes: axes)
     }

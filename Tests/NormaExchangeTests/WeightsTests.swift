@@ -68,6 +68,9 @@ private func unet(_ norm: Normalization, seed: UInt64, width: Int = 2) throws ->
   @Test(arguments: [
     ("architecture", "resnet", "unet"), ("width", "many", "width"), ("width", "0", "width"), ("depth", "-1", "depth"),
     ("dropout", "1", "dropout"), ("head", "x", "head"), ("norm", "bach", "bach"), ("as_logged", "maybe", "as_logged"),
+    ("upsampling", "linear", "nearest or transposed"), ("padding", "zero", "same or valid"),
+    ("residual", "1", "residual"),
+    ("dimensions", "4", "2…3"),
   ]) func metadataThatCannotBe(key: String, value: String, part: String) throws {
     let error = #expect(throws: (any Error).self) { try UNet.Options(metadata: [key: value]) }
     #expect("\(error!)".contains(part))
@@ -75,12 +78,22 @@ private func unet(_ norm: Normalization, seed: UInt64, width: Int = 2) throws ->
 }
 
 @Suite struct UNetShapesTests {
-  @Test func shapesTellTheOptions() throws {
-    var options = UNet.Options()
-    (options.inputChannels, options.outputChannels, options.width, options.depth, options.head) = (3, 5, 4, 3, .plain)
-    let shapes = Dictionary(
-      uniqueKeysWithValues: try UNet(options).stateDictionary().map { ($0.key, $0.value.shape) })
-    #expect(try UNet.Options(shapes: shapes).metadata == options.metadata.merging(["dropout": "0.5"]) { $1 })
+  @Test(arguments: UNet.Upsampling.allCases, [2, 3]) func shapesTellTheOptions(_ way: UNet.Upsampling, dimensions: Int)
+    throws
+  {
+    for isResidual in [false, true] {
+      var options = UNet.Options()
+      (options.inputChannels, options.outputChannels, options.width, options.depth, options.head) = (3, 5, 4, 3, .plain)
+      (options.upsampling, options.dimensions, options.isResidual) = (way, dimensions, isResidual)
+      let shapes = Dictionary(
+        uniqueKeysWithValues: try UNet(options).stateDictionary().map { ($0.key, $0.value.shape) })
+      #expect(try UNet.Options(shapes: shapes).metadata == options.metadata.merging(["dropout": "0.5"]) { $1 })
+      options.padding = .valid
+      #expect(try UNet.Options(metadata: options.metadata).metadata == options.metadata)
+    }
+  }
+
+  @Test func whatIsNoUNetIsNamed() throws {
     let error = #expect(throws: NetworkError.self) { try UNet.Options(shapes: ["conv.weight": [1, 2, 3, 3]]) }
     #expect(error?.description.contains("encoder.0.conv1.conv.weight") == true)
   }

@@ -76,10 +76,11 @@ struct ConvolutionCase: Sendable, CustomTestStringConvertible {
     let kernel: [Int]
     var stride: [Int]?
     var padding: [Int]?
+    var outputPadding: [Int]?
     var groups = 1
     var bias = true
     var testDescription: String {
-      "\(input) → \(outputs), kernel \(kernel), stride \(stride ?? []), \(groups) groups"
+      "\(input) → \(outputs), kernel \(kernel), stride \(stride ?? []), output padding \(outputPadding ?? []), \(groups) groups"
     }
 
     static let all: [TransposedCase] = [
@@ -88,7 +89,10 @@ struct ConvolutionCase: Sendable, CustomTestStringConvertible {
       .init(input: [1, 2, 3, 2], outputs: 3, kernel: [2, 3]),
       .init(
         input: [1, 2, 3, 3], outputs: 2, kernel: [3, 3], stride: [1, 2], padding: [1, 0], bias: false),
+      .init(
+        input: [2, 2, 3, 2], outputs: 2, kernel: [3, 2], stride: [2, 3], padding: [1, 0], outputPadding: [1, 2]),
       .init(input: [1, 2, 2, 2, 2], outputs: 4, kernel: [2, 1, 2], stride: [2, 2, 1], groups: 2),
+      .init(input: [1, 2, 2, 1, 2], outputs: 1, kernel: [2, 2, 3], stride: [2, 2, 2], outputPadding: [0, 1, 1]),
     ]
   }
 
@@ -96,7 +100,7 @@ struct ConvolutionCase: Sendable, CustomTestStringConvertible {
     var random = TestRandom(2)
     let layer = try TransposedConvolution(
       inputChannels: item.input[1], outputChannels: item.outputs, kernel: item.kernel, stride: item.stride,
-      padding: item.padding, groups: item.groups, bias: item.bias)
+      padding: item.padding, outputPadding: item.outputPadding, groups: item.groups, bias: item.bias)
     #expect(layer.weight.value.shape == [item.input[1], item.outputs / item.groups] + item.kernel)
     try randomize(layer, &random)
     let x = NDArray.random(item.input, &random)
@@ -104,11 +108,22 @@ struct ConvolutionCase: Sendable, CustomTestStringConvertible {
     let expected = x.transposeConvolved(
       try NDArray(layer.weight.value), bias: try layer.bias?.value.doubles ?? [],
       ConvolutionGeometry(
-        stride: item.stride ?? item.kernel, before: padding, after: padding,
+        stride: item.stride ?? item.kernel, before: padding,
+        after: zip(padding, item.outputPadding ?? item.kernel.map { _ in 0 }).map { $0 - $1 },
         dilation: item.kernel.map { _ in 1 },
         groups: item.groups))
     try expect(layer(Tensor(x)), expected)
     try checkGradients(layer, x, &random)
+  }
+
+  /// The variance of what comes out is twice that of what goes in, as a ReLU after it wants it.
+  @Test(arguments: [([2, 2], [2, 2]), ([4], [2]), ([3, 3, 3], [3, 3, 3])])
+  func transposedKeepsTheVariance(kernel: [Int], stride: [Int]) throws {
+    let layer = try TransposedConvolution(
+      inputChannels: 64, outputChannels: 32, kernel: kernel, stride: stride, generator: Generator(seed: 1))
+    let x = try Tensor.normal([4, 64] + kernel.map { _ in 12 }, generator: Generator(seed: 2))
+    let ratio = try layer(x).variance().item() / x.variance().item()
+    #expect((1.8...2.1).contains(ratio), "\(ratio)")
   }
 
   @Test func float32ParametersServeBFloat16() throws {
@@ -135,6 +150,15 @@ struct ConvolutionCase: Sendable, CustomTestStringConvertible {
     for groups in [0, 2] {
       #expect(throws: TensorError.self) {
         try TransposedConvolution(inputChannels: 3, outputChannels: 3, kernel: [2], groups: groups)
+      }
+    }
+    for (stride, padding, outputPadding) in [
+      ([2], [0, 0], [0, 0]), ([2, 0], [0, 0], [0, 0]), ([2, 2], [0, 0], [0, 2]),
+    ] {
+      #expect(throws: TensorError.self) {
+        try TransposedConvolution(
+          inputChannels: 1, outputChannels: 1, kernel: [2, 2], stride: stride, padding: padding,
+          outputPadding: outputPadding)
       }
     }
     let layer = try Convolution(inputChannels: 2, outputChannels: 2, kernel: [3, 3])

@@ -146,10 +146,15 @@ import Testing
   }
 
   /// The input beyond the radius does not matter, and one pixel of those at it does.
-  @Test(arguments: [1, 2, 3], UNet.HeadStyle.allCases)
-  func receptiveRadius(depth: Int, head: UNet.HeadStyle) throws {
+  @Test(
+    arguments: [1, 2, 3],
+    UNet.HeadStyle.allCases.flatMap { head in
+      UNet.Upsampling.allCases.flatMap { way in UNet.Padding.allCases.map { (head, way, $0) } }
+    })
+  func receptiveRadius(depth: Int, variant: (UNet.HeadStyle, UNet.Upsampling, UNet.Padding)) throws {
     var options = UNet.Options()
-    (options.width, options.depth, options.head, options.normalization) = (2, depth, head, .none)
+    (options.width, options.depth, options.normalization) = (2, depth, .none)
+    (options.head, options.upsampling, options.padding) = variant
     let network = try UNet(options, generator: Generator(seed: 1))
     network.evaluate()
     try withoutGradients {
@@ -157,11 +162,12 @@ import Testing
       for parameter in network.parameters { try parameter.value.copy(from: parameter.value.squared().squareRoot()) }
     }
     let (radius, step) = (options.receptiveRadius, options.extentMultiple)
-    let width = 2 * ((radius + step) / step * step) + 2 * step
-    let plain = [Double](repeating: 1, count: 8 * step * width)
+    let height = options.inputExtent(forOutput: 8 * step)
+    let width = options.inputExtent(forOutput: 2 * ((radius + step) / step * step) + 2 * step)
+    let plain = [Double](repeating: 1, count: height * width)
     func row(_ input: [Double]) throws -> [Double] {
       try network.to(dtype: .float64)
-      let output = try network(Tensor(input, shape: [1, 1, 8 * step, width]))
+      let output = try network(Tensor(input, shape: [1, 1, height, width]))
       return try output.selected(0).selected(0).selected(4 * step).array()
     }
     try withoutGradients {
@@ -170,12 +176,24 @@ import Testing
       for place in width / 2..<width / 2 + step {
         var input = plain
         // A whole column, so that every path along the rows is open.
-        for y in 0..<8 * step { input[y * width + place] = 2 }
+        for y in 0..<height { input[y * width + place] = 2 }
         let changed = zip(try row(input), before).enumerated().filter { $1.0 != $1.1 }.map(\.offset)
-        farthest = max(farthest, place - changed.first!, changed.last! - place)
+        let own = place - options.margin
+        farthest = max(farthest, own - changed.first!, changed.last! - own)
       }
       #expect(farthest == radius)
     }
+  }
+
+  /// Its output would lie elsewhere than where tiles are put together.
+  @Test func networksWithoutPaddingAreRefused() throws {
+    var options = UNet.Options()
+    (options.width, options.depth, options.padding) = (2, 1, .valid)
+    let network = try UNet(options, generator: Generator(seed: 1))
+    let error = #expect(throws: PredictionError.self) {
+      try Self.predict(network, Self.page(Self.image(40, 60), 40, 60))
+    }
+    #expect(error?.description.contains("[1, 1, 40, 60] came [1, 1, 22, 42]") == true, "\(error!)")
   }
 
   @Test(arguments: TileStatistics.allCases)

@@ -38,6 +38,14 @@ import Testing
     Case(name: "crop of no multiple", arguments: ["--crop", "40"], says: ["multiple of 16", "40"]),
     Case(
       name: "unknown norm", arguments: ["--norms", "bach"], says: ["bach", "batch", "group:8", "switchable", "layer"]),
+    Case(name: "depth", arguments: ["--depth", "9"], says: ["--depth", "1…8", "9"]),
+    Case(name: "upsampling", arguments: ["--upsampling", "cubic"], says: ["cubic", "transposed"]),
+    Case(name: "padding", arguments: ["--padding", "valid"], says: ["--padding same"]),
+    Case(name: "dimensions", arguments: ["--dimensions", "3"], says: ["--dimensions 2"]),
+    Case(
+      name: "activation before a sum", arguments: ["--residual", "--norms", "evo-s0", "--width", "8"],
+      says: ["evo-s0", "its own activation"]),
+    Case(name: "crop of a deep network", arguments: ["--depth", "5", "--crop", "48"], says: ["multiple of 32", "48"]),
     Case(name: "norm twice", arguments: ["--norms", "batch,batch"], says: ["twice"]),
     Case(name: "unknown schedule", arguments: ["--schedule", "warm"], says: ["warm", "one-cycle"]),
     Case(name: "unknown optimizer", arguments: ["--optimizer", "adamm"], says: ["adamm", "adamw"]),

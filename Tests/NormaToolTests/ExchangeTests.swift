@@ -123,6 +123,27 @@ import Testing
     }
   }
 
+  /// Without padding and for volumes, which norma predict does not take.
+  @Test(arguments: [
+    (UNet.Padding.valid, 2, "height and width of 44, 48, 52, …"),
+    (.same, 3, "depth and height and width divisible by 4"),
+  ])
+  func otherNetworksAreExported(padding: UNet.Padding, dimensions: Int, sizes: String) throws {
+    let folder = try TemporaryFolder()
+    var options = UNet.Options()
+    (options.width, options.depth, options.padding, options.dimensions) = (2, 2, padding, dimensions)
+    let network = try UNet(options, generator: Generator(seed: 1))
+    try network.writeWeights(to: folder.path("w.safetensors"), metadata: options.metadata)
+    let export = try Tool.run(["export", "--model", "w.safetensors", "--onnx", "w.onnx"], in: folder.url)
+    #expect(export.status == 0 && export.output.contains(sizes), "\(export.output) \(export.errors)")
+    #expect(export.output.contains("42 less than the input's") == (padding == .valid))
+    _ = try folder.writeStack("images.tif") { page, y, x in Float((x * 7 + y * 3 + page) % 256) }
+    let predict = try Tool.run(["predict", "--model", "w.safetensors", "images.tif", "-o", "out.tif"], in: folder.url)
+    #expect(predict.status != 0 && predict.output.isEmpty)
+    #expect(predict.errors.contains("2 dimensions with same padding, that of 'w.safetensors' has"), "\(predict.errors)")
+    #expect(!folder.names.contains("out.tif"))
+  }
+
   static let bad: [BadInputTests.Case] = [
     .init(
       name: "weights of another norm", arguments: ["export", "--model", "w.safetensors", "--norm", "switchable"],

@@ -85,6 +85,28 @@ import Testing
     #expect(result.files == expected.files, "killed after \(kills)")
   }
 
+  /// Of the network's shape a record keeps what is not usual, and a run goes on with the same network alone.
+  @Test func theNetworksShapeIsKept() throws {
+    let folder = try TemporaryFolder()
+    let (run, again) = (folder.path("run"), folder.path("again"))
+    let first = try Tool.run(
+      ["train", "--residual", "--depth", "2", "--upsampling", "transposed", "--output", run] + Self.options)
+    #expect(first.status == 0, "\(first.errors)")
+    let configuration = try ResultsFile.read("\(run)/results.json").configuration
+    #expect(["residual", "depth", "upsampling"].map { configuration[$0] } == ["true", "2", "transposed"])
+    #expect(configuration["padding"] == nil && configuration["dimensions"] == nil)
+    let second = try Tool.run(["train", "--config", "\(run)/config.yaml", "--output", again])
+    #expect(second.status == 0, "\(second.errors)")
+    let weights = try [run, again].map { try Data(contentsOf: URL(fileURLWithPath: "\($0)/weights-batch.safetensors")) }
+    #expect(weights[0] == weights[1])
+    #expect(try Tool.run(["train", "--resume", run]).status == 0)
+    let other = try Tool.run(["train", "--resume", run, "--no-residual", "--depth", "4"])
+    #expect(other.status != 0)
+    #expect(
+      other.errors.contains("--depth 2 there, not given now") && other.errors.contains("--residual true there"),
+      "\(other.errors)")
+  }
+
   @Test(arguments: [SIGINT, SIGTERM]) func anInterruptionLeavesTableAndCheckpoint(signal: Int32) throws {
     let folder = try TemporaryFolder()
     func arguments(_ name: String) -> [String] {

@@ -8,7 +8,7 @@ extension Comparison {
   func alexnet(_ setting: Setting) throws -> Prepared<ImageWorkload> {
     let side = data.imageSize ?? 64
     let loaded = try data.loadClasses(side: side, isRepeated: setting.isRepeated, earlier: setting.earlier) { count, seed in
-      try SyntheticShapes(side: side, count: count, seed: seed).make()
+      SyntheticShapes(side: side, count: count, seed: seed).make()
     }
     let augment = training.augment ?? .none
     let shift = loaded.training.height / 8

@@ -60,7 +60,7 @@ extension Comparison {
     _ setting: Setting, hidden: [Int], _ make: (LoadedImages, [Int]) throws -> ImageModel
   ) throws -> Prepared<ImageWorkload> {
     let loaded = try data.loadClasses(side: 28, isRepeated: setting.isRepeated, earlier: setting.earlier) { count, seed in
-      try SyntheticDigits(count: count, seed: seed).make()
+      SyntheticDigits(count: count, seed: seed).make()
     }
     let hidden = network.hidden?.values ?? hidden
     let made = try make(loaded, hidden)

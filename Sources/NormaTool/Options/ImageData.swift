@@ -34,7 +34,7 @@ extension DataOptions {
   /// Optical flow with scores.
   func loadFlow(isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
     guard let flowU, let flowV, let strain, let scores else {
-      let made = try SyntheticFlow(count: syntheticImages ?? Self.syntheticCount, seed: seedOfSynthetic).make()
+      let made = SyntheticFlow(count: syntheticImages ?? Self.syntheticCount, seed: seedOfSynthetic).make()
       return try parted(made, nil, isSynthetic: true, unit: "frames", isRepeated, earlier, syntheticConfiguration)
     }
     return try parted(
