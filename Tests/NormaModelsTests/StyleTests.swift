@@ -374,6 +374,10 @@ extension FeatureNetwork {
     #expect(relativeError(actual, expected) < 1e-6)
     #expect(relativeError(actual.reversed(), expected) > 1e-2)
     #expect(loss.features.parameters.allSatisfy { $0.gradient == nil })
+    // As a part of a network that is being trained the features stay as they are.
+    let before = try total().item()
+    loss.features.train()
+    #expect(try total().item() == before)
   }
 
   @Test(arguments: PerceptualLoss.StyleStatistic.allCases) func terms(statistic: PerceptualLoss.StyleStatistic) throws {
