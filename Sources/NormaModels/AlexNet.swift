@@ -35,7 +35,8 @@ public final class AlexNet: Module, Layer, LayerContainer {
     /// Probability of dropout before the first and the second linear layer.
     public var dropout = 0.5
     /// After every convolution. Local response normalization (`lrn`) instead follows the ReLU of the first two, as in the
-    /// paper, and without options has the paper's constants (n = 5, k = 2, α = 1e-4 per channel).
+    /// paper, and without options has the paper's constants here, those of `lrn:alexnet` (n = 5, k = 2, α = 1e-4 per channel);
+    /// with an option, as `lrn:size=5`, the others are PyTorch's.
     public var normalization = Normalization.batch
     /// Whether the classifier's two hidden layers are normalized too. Off as in most that is called AlexNet with batch
     /// normalization; dropout and normalization are seldom used together.

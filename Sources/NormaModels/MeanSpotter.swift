@@ -148,6 +148,8 @@ public final class MeanSpotterStream: Module, Layer, LayerContainer {
     return try dropout(x)
   }
 
+  public var layersWithoutActivation: [any Layer] { [norm].compactMap { $0 } }
+
   public func replaceLayers(_ body: (any Layer) throws -> any Layer) rethrows { norm = try norm.map(body) }
 }
 

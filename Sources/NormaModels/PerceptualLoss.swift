@@ -73,7 +73,7 @@ public struct PerceptualLoss {
     guard !images.isEmpty else { throw NetworkError("at least one style image was expected") }
     return try withoutGradients {
       let tables = try images.map { image in
-        try features.activations(of: image, stages: styleStages).map(measured)
+        try features.fixedActivations(of: image, stages: styleStages).map(measured)
       }
       return StyleTarget(
         statistics: try styleStages.indices.map { stage in
@@ -84,7 +84,7 @@ public struct PerceptualLoss {
 
   /// The features that the content loss compares with, without gradients.
   public func contentTarget(_ image: Tensor) throws -> Tensor {
-    try withoutGradients { try features.activations(of: image, stages: [contentStage])[0] }
+    try withoutGradients { try features.fixedActivations(of: image, stages: [contentStage])[0] }
   }
 
   /// - Parameters:
@@ -112,7 +112,7 @@ public struct PerceptualLoss {
         "one of \(style.count) styles for each of \(samples) samples was expected, got "
           + (styles.map { "\($0)" } ?? "none"))
     }
-    let found = try features.activations(of: image, stages: [contentStage] + styleStages)
+    let found = try features.fixedActivations(of: image, stages: [contentStage] + styleStages)
     guard found[0].shape == contentFeatures.shape else {
       throw NetworkError(
         "content features \(found[0].shape) at '\(contentStage)' were expected, got \(contentFeatures.shape)")

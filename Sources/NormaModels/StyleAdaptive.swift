@@ -91,9 +91,7 @@ public final class AdaptiveStyleNetwork: Module {
     guard strength.isFinite else { throw NetworkError("a finite strength was expected, got \(strength)") }
     let features = try withoutGradients {
       func encoded(_ image: Tensor) throws -> Tensor {
-        // A network in training mode has this part of it in training mode too.
-        if encoder.isTraining { encoder.evaluate() }
-        return try encoder.activations(of: image, stages: [options.stage])[0]
+        try encoder.fixedActivations(of: image, stages: [options.stage])[0]
       }
       let missing = [3, 2].flatMap { [0, (step - shape[$0] % step) % step] }
       let plain = try encoded(missing.contains { $0 > 0 } ? content.paddedByReflection(missing) : content)

@@ -36,10 +36,18 @@ public final class StyleConvolution: Module, Layer, LayerContainer {
   /// - Throws: ``NetworkError`` with conditional norms, which need to know the style.
   public func forward(_ input: Tensor) throws -> Tensor { try apply(input, style: nil) }
 
+  /// Enlarges and mirrors; without a hold on this block, for recipes.
+  private var prepared: (Tensor) throws -> Tensor {
+    let (upsampling, margin) = (upsampling, conv.weight.value.shape[2] / 2)
+    return { input in
+      let enlarged = upsampling > 1 ? try input.upsampledNearest(factor: upsampling) : input
+      return try enlarged.paddedByReflection([margin, margin, margin, margin])
+    }
+  }
+
   func apply(_ input: Tensor, style: StyleSelection?) throws -> Tensor {
-    let enlarged = upsampling > 1 ? try input.upsampledNearest(factor: upsampling) : input
-    let margin = conv.weight.value.shape[2] / 2
-    let padded = try enlarged.paddedByReflection([margin, margin, margin, margin])
+    let padded = try prepared(input)
+    if let recipe = input.recipe { padded.attach(recipe.then(prepared)) }
     guard let conditional = norm as? ConditionalInstanceNorm else {
       return try conv(padded, norm: norm as? any Layer, activation: activation)
     }
@@ -49,6 +57,10 @@ public final class StyleConvolution: Module, Layer, LayerContainer {
     case .blend(let blend): return try activation.consuming(conditional(convolved, blend: blend))
     case nil: throw NetworkError("a network of several styles needs to be told which: pass styles or a blend")
     }
+  }
+
+  public var layersWithoutActivation: [any Layer] {
+    activation == .none ? [norm as? any Layer].compactMap { $0 } : []
   }
 
   public func replaceLayers(_ body: (any Layer) throws -> any Layer) rethrows {

@@ -142,6 +142,12 @@ public final class FeatureNetwork: Module, Layer, LayerContainer {
     return indices.compactMap { found[$0] }
   }
 
+  /// ``activations(of:stages:)`` in evaluation mode, whatever mode a network that this one is part of has been put into.
+  func fixedActivations(of input: Tensor, stages: [String]) throws -> [Tensor] {
+    if isTraining { evaluate() }
+    return try activations(of: input, stages: stages)
+  }
+
   /// - Parameter least: the smallest extent that leaves something after the poolings.
   private func standardized(_ input: Tensor, least: Int) throws -> Tensor {
     let shape = input.shape
@@ -158,7 +164,7 @@ public final class FeatureNetwork: Module, Layer, LayerContainer {
   }
 
   /// Copies the convolutions out of a state such as torchvision's of `vgg16` or `vgg19`; what is not under `features.` is left
-  /// alone, in the state and here.
+  /// alone, in the state and here. torchvision's variants with batch normalization have other keys and are refused.
   /// - Throws: `StateError` naming all convolutions that are missing, unexpected or of another shape; then nothing was copied.
   public func loadFeatures(_ state: [String: Tensor]) throws {
     let isFeature = { (key: String) in key.hasPrefix("features.") }

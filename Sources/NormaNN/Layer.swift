@@ -60,6 +60,14 @@ extension Module {
 public protocol LayerContainer: Module {
   /// Calls the body with every direct layer that may be exchanged, and puts what it returns in the layer's place.
   func replaceLayers(_ body: (any Layer) throws -> any Layer) rethrows
+
+  /// Those of the layers that stand where no activation follows, so that one which brings its own has to come without it; none
+  /// by default.
+  var layersWithoutActivation: [any Layer] { get }
+}
+
+extension LayerContainer {
+  public var layersWithoutActivation: [any Layer] { [] }
 }
 
 /// Lets a caller look at every layer call: for tables of shapes, statistics of activations, …

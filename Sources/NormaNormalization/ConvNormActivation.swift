@@ -52,6 +52,9 @@ public final class ConvNormActivation: Module, Layer, LayerContainer {
     activation == .relu && (norm as? NormalizationLayer)?.replacesActivation != true && !(norm is EvoNorm)
   }
 
+  /// The norm of a block without an activation.
+  public var layersWithoutActivation: [any Layer] { activation == .none ? [norm].compactMap { $0 } : [] }
+
   /// Hands out the norm alone, where there is one, and gives up what `foldNormalization()` prepared.
   public func replaceLayers(_ body: (any Layer) throws -> any Layer) rethrows {
     folded = nil

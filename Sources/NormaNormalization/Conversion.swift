@@ -25,10 +25,8 @@ extension Module {
     let modules = namedModules()
     // Norms that no activation follows.
     let linear = Set(
-      modules.compactMap { _, module -> ObjectIdentifier? in
-        guard let block = module as? ConvNormActivation, block.activation == .none else { return nil }
-        return block.norm.map { ObjectIdentifier($0) }
-      })
+      modules.flatMap { ($0.module as? any LayerContainer)?.layersWithoutActivation ?? [] }.map { ObjectIdentifier($0) }
+    )
     for (key, module) in modules {
       guard let layer = module as? any ConvertibleNorm,
         let replacement = try target.replacement(

@@ -277,6 +277,41 @@ private final class Function: Module, Layer {
     ])
   }
 
+  @Test(.enabled(if: hasRuntime, "needs a Python with onnx, onnxruntime and numpy: PEERS_PYTHON or python3"))
+  func theOtherModelsAreTheSameInONNXRuntime() throws {
+    let generator = try Generator(seed: 3)
+    let batch = ONNXAxis.any("batch")
+    var cases: [Case] = []
+    for norm in ["batch", "lrn", "switchable"] {
+      var options = AlexNet.Options()
+      (options.inputSize, options.width, options.classes) = (32, 1.0 / 32, 5)
+      options.normalization = try Normalization(parsing: norm)
+      cases.append(
+        Case(
+          "alexnet \(norm)", try AlexNet(options, generator: generator), [batch, .fixed(3), .fixed(32), .fixed(32)],
+          [3, 3, 32, 32]))
+    }
+    var spotter = MeanSpotter.Options()
+    spotter.attention = .cbam
+    cases.append(
+      Case(
+        "spotter", try MeanSpotter(spotter, generator: generator), [batch, .fixed(3), .fixed(42), .fixed(42)],
+        [3, 3, 42, 42]))
+    var style = TransformationNetwork.Options()
+    (style.width, style.blocks, style.output) = (4, 1, .tanh)
+    cases.append(
+      Case(
+        "style", try TransformationNetwork(style, generator: generator),
+        [batch, .fixed(3), .any("height", multipleOf: 8), .any("width", multipleOf: 8)], [3, 3, 24, 40]))
+    var features = FeatureNetwork.Options()
+    features.width = 4
+    cases.append(
+      Case(
+        "features", try FeatureNetwork(features, generator: generator),
+        [batch, .fixed(3), .any("height", multipleOf: 16), .any("width", multipleOf: 16)], [3, 3, 48, 32]))
+    try compare(cases)
+  }
+
   @Test func weightsKeepTheirNames() throws {
     let network = try Self.unet("switchable")
     network.evaluate()

@@ -82,6 +82,16 @@ import Testing
     #expect(weights.allSatisfy { $0 == weights[0] })
   }
 
+  /// The norm stands after the ReLU, where no member brings another.
+  @Test func convertsNorms() throws {
+    let network = try make()
+    #expect(
+      try network.convertNormalization(to: .kind(Normalization(parsing: "frn")))
+        == ["streams.0.norm", "streams.1.norm", "streams.2.norm"])
+    #expect(network.streams.allSatisfy { ($0.norm as? FilterResponseNorm)?.replacesActivation == false })
+    #expect(throws: NormalizationError.self) { try make(Normalization(parsing: "evo-b0")) }
+  }
+
   @Test func metadata() throws {
     var options = MeanSpotter.Options()
     (options.attention, options.reduction, options.streamDropout, options.dropout) = (.merge, 4, 0.1, 0)

@@ -80,6 +80,43 @@ import Testing
   @Test func convertsNorms() throws {
     let network = try make { $0.normalization = .batch }
     #expect(try network.convertNormalization(to: .kind(.instance)).count == 3 + 4 + 2)
+    // Before a residual sum no member brings its activation.
+    try network.convertNormalization(to: .kind(Normalization(parsing: "frn")))
+    #expect(network.encoder.allSatisfy { ($0.norm as? FilterResponseNorm)?.replacesActivation == true })
+    #expect(network.blocks.allSatisfy { ($0.conv2.norm as? FilterResponseNorm)?.replacesActivation == false })
+    #expect(throws: NormalizationError.self) {
+      try network.convertNormalization(to: .kind(Normalization(parsing: "evo-s0")))
+    }
+  }
+
+  /// Plain gradient descent on one image and one style.
+  @Test func learnsAStyle() throws {
+    var options = FeatureNetwork.Options()
+    options.width = 8
+    let loss = try PerceptualLoss(
+      features: FeatureNetwork(options, generator: Generator(seed: 3)), contentStage: "relu2_2",
+      styleStages: ["relu1_2", "relu2_2"], weights: .init(content: 1, style: 1))
+    let content = try image([2, 3, 32, 32])
+    // Stripes.
+    let bands = try Tensor((0..<32).map { Float($0 / 4 % 2) }, shape: [1, 1, 32, 1]).expanded([1, 3, 32, 32])
+    let target = try loss.styleTarget([bands])
+    let network = try make { $0.blocks = 1 }
+    var totals: [Double] = []
+    for _ in 0..<40 {
+      try network.clearGradients()
+      let terms = try loss(network(content), content: content, style: target)
+      totals.append(try terms.total.item())
+      try terms.total.backward()
+      try withoutGradients {
+        for parameter in network.parameters {
+          let gradient = try #require(parameter.gradient)
+          // Steps of one length, whatever the loss's scale.
+          let length = try gradient.squared().sum().squareRoot().item()
+          try parameter.value.add(gradient, scale: -0.05 / max(length, 1e-12))
+        }
+      }
+    }
+    #expect(totals.suffix(5).max()! < totals[0] / 2, "\(totals)")
   }
 
   @Test func metadata() throws {
@@ -337,6 +374,10 @@ extension FeatureNetwork {
     #expect(relativeError(actual, expected) < 1e-6)
     #expect(relativeError(actual.reversed(), expected) > 1e-2)
     #expect(loss.features.parameters.allSatisfy { $0.gradient == nil })
+    // As a part of a network that is being trained the features stay as they are.
+    let before = try total().item()
+    loss.features.train()
+    #expect(try total().item() == before)
   }
 
   @Test(arguments: PerceptualLoss.StyleStatistic.allCases) func terms(statistic: PerceptualLoss.StyleStatistic) throws {
