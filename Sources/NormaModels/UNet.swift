@@ -29,7 +29,8 @@ public final class UNet: Module, Layer {
     public var depth = 4
     public var upsampling = Upsampling.nearest
     public var padding = Padding.same
-    /// Whether a level's two convolutions are added to its input, before the second ReLU.
+    /// Whether a level's two convolutions are added to its input, before the second ReLU; the input goes through a 1×1 convolution and
+    /// a norm where the channels change.
     public var isResidual = false
     /// Of the images: 2, or 3 for volumes.
     public var dimensions = 2

@@ -24,7 +24,9 @@ public enum Padding: Sendable, Equatable {
 
 /// A convolution in either direction, as networks' blocks take it.
 public protocol ConvolutionLayer: Layer {
+  /// [out, C / groups, kernel…], or [C, out / groups, kernel…] where it is transposed.
   var weight: Parameter { get }
+  /// [out], or nil for none.
   var bias: Parameter? { get }
   /// The layer applied to the input enlarged by a whole factor, each value repeated.
   /// - Parameter addsBias: false leaves the bias out, for a caller that adds it.
