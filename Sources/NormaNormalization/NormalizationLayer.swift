@@ -162,12 +162,18 @@ private struct VectorRows {
     _ input: Tensor, _ weight: Tensor?, _ bias: Tensor?, _ inputBias: Tensor?, epsilon: Double
   ) throws -> Tensor {
     let x = try inputBias.map { try input + $0.to(dtype: input.dtype) } ?? input
-    // A row of all channels has the parameters' extent.
-    if size == input.shape[1], isCentred {
-      return try x.layerNormalized([size], weight: weight, bias: bias, epsilon: epsilon)
+    var rows = try x.reshaped([-1, size])
+    if isCentred {
+      // Taken near zero first, which changes no result but keeps the digits of rows that lie far from it.
+      let near = try withoutGradients { try rows.mean([1], keepDimensions: true) }
+      rows = try rows - near
+      // A row of all channels has the parameters' extent.
+      if size == input.shape[1] {
+        return try rows.layerNormalized([size], weight: weight, bias: bias, epsilon: epsilon)
+      }
     }
-    let rows = try x.reshaped([-1, size])
-    var y = try isCentred ? rows.layerNormalized([size], epsilon: epsilon) : rows.rmsNormalized([size], epsilon: epsilon)
+    var y =
+      try isCentred ? rows.layerNormalized([size], epsilon: epsilon) : rows.rmsNormalized([size], epsilon: epsilon)
     y = try y.reshaped(input.shape)
     if let weight { y = try y * weight }
     if let bias { y = try y + bias }
