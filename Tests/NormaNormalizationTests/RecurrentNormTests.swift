@@ -130,10 +130,10 @@ import Testing
     }
     let (x, g, bias) = (random.numbers(24), random.numbers(24), random.numbers(8))
     func results(_ shape: [Int], _ dtype: DType = .float64, mean: Double = 0) throws -> [[Double]] {
-      try layer.to(dtype: dtype)
+      try layer.to(dtype: dtype.accumulation)
       try layer.clearGradients()
       let input = try Tensor(x.map { Float($0 + mean) }, shape: shape).to(dtype: dtype).requiringGradient()
-      let y = try layer(input, activation: activation, inputBias: Tensor(bias).to(dtype: dtype))
+      let y = try layer(input, activation: activation, inputBias: Tensor(bias).to(dtype: dtype.accumulation))
       try y.backward(Tensor(g, shape: shape).to(dtype: dtype))
       return try ([y, #require(input.gradient)] + layer.parameters.map { try #require($0.gradient) }).map {
         try $0.array()
@@ -147,6 +147,10 @@ import Testing
     let exact = try results([3, 8], mean: 1000)
     for (rows, expected) in zip(try results([3, 8], .float32, mean: 1000), exact) {
       #expect(relativeError(rows, expected) < 3e-4)
+    }
+    // Both round results once.
+    for (rows, kernels) in zip(try results([3, 8], .bfloat16), try results([3, 8, 1], .bfloat16)) {
+      #expect(relativeError(rows, kernels) < 0.01)
     }
   }
 
