@@ -144,10 +144,10 @@ private struct VectorRows {
   /// Values of a row.
   private let size: Int
 
-  /// nil where the way of all others is to be taken: for other statistics, and for parameters of another type than the data.
+  /// nil where the way of all others is to be taken: for other statistics, and for parameters of a type of their own.
   init?(_ branches: [Branch], _ mixture: Mixture, _ input: Tensor, _ weight: Tensor?, _ bias: Tensor?) {
     guard input.rank == 2, branches.count == 1, case .one = mixture,
-      [weight, bias].allSatisfy({ $0.map { $0.rank == 1 && $0.dtype == input.dtype } ?? true })
+      [weight, bias].allSatisfy({ $0.map { $0.rank == 1 && $0.dtype == input.dtype.accumulation } ?? true })
     else { return nil }
     switch branches[0] {
     case .pooled(let partition) where !partition.spansSamples:
@@ -161,17 +161,24 @@ private struct VectorRows {
   func normalized(
     _ input: Tensor, _ weight: Tensor?, _ bias: Tensor?, _ inputBias: Tensor?, epsilon: Double
   ) throws -> Tensor {
-    let x = try inputBias.map { try input + $0.to(dtype: input.dtype) } ?? input
-    // A row of all channels has the parameters' extent.
-    if size == input.shape[1], isCentred {
-      return try x.layerNormalized([size], weight: weight, bias: bias, epsilon: epsilon)
+    var x = try input.to(dtype: input.dtype.accumulation)
+    if let inputBias { x = try x + inputBias.to(dtype: x.dtype) }
+    var rows = try x.reshaped([-1, size])
+    if isCentred {
+      // Taken near zero first, which changes no result but keeps the digits of rows that lie far from it.
+      let near = try withoutGradients { try rows.mean([1], keepDimensions: true) }
+      rows = try rows - near
+      // A row of all channels has the parameters' extent.
+      if size == input.shape[1] {
+        return try rows.layerNormalized([size], weight: weight, bias: bias, epsilon: epsilon).to(dtype: input.dtype)
+      }
     }
-    let rows = try x.reshaped([-1, size])
-    var y = try isCentred ? rows.layerNormalized([size], epsilon: epsilon) : rows.rmsNormalized([size], epsilon: epsilon)
+    var y =
+      try isCentred ? rows.layerNormalized([size], epsilon: epsilon) : rows.rmsNormalized([size], epsilon: epsilon)
     y = try y.reshaped(input.shape)
     if let weight { y = try y * weight }
     if let bias { y = try y + bias }
-    return y
+    return try y.to(dtype: input.dtype)
   }
 }
 

@@ -220,11 +220,13 @@ private final class Function: Module, Layer {
         ]), [batch, .fixed(3), .fixed(8), .fixed(8)], [3, 3, 8, 8]),
       Case("dense pictures", try Self.dense, [batch, .fixed(1), .fixed(5), .fixed(4)], [3, 1, 5, 4]),
       Case("pictures by rows", try Self.recurrent("none"), [batch, .fixed(1), .fixed(5), .fixed(4)], [3, 1, 5, 4]),
-      Case("the same with norms", try Self.recurrent("layer"), [batch, .fixed(1), .fixed(5), .fixed(4)], [3, 1, 5, 4]),
+      Case(
+        "the same with norms", try Self.recurrent("layer"), [batch, .fixed(1), .fixed(5), .fixed(4)], [3, 1, 5, 4]),
       Case(
         "gated units",
         try GRU(
-          inputs: 3, hidden: 4, layers: 2, bidirectional: true, generator: generator, norm: Normalization.layer.cellLayer),
+          inputs: 3, hidden: 4, layers: 2, bidirectional: true, generator: generator,
+          norm: Normalization.layer.cellLayer),
         [batch, .fixed(5), .fixed(3)], [2, 5, 3]),
       Case(
         "weight transforms",

@@ -119,6 +119,41 @@ import Testing
     }
   }
 
+  /// [N, C] takes libtorch's operators over rows, [N, C, 1] the kernels: both are the same function, with the same digits.
+  @Test(arguments: ["layer", "group:2", "group:4:epsilon=0.1", "rms", "rms:2:bias"], [Activation.none, .relu])
+  func vectorsAreRows(name: String, activation: Activation) throws {
+    var random = TestRandom(5)
+    let layer = try #require(try Normalization(parsing: name).layer(channels: 8) as? NormalizationLayer)
+    try layer.to(dtype: .float64)
+    for parameter in layer.parameters {
+      try parameter.value.copy(from: Tensor(random.numbers(parameter.value.count), shape: parameter.value.shape))
+    }
+    let (x, g, bias) = (random.numbers(24), random.numbers(24), random.numbers(8))
+    func results(_ shape: [Int], _ dtype: DType = .float64, mean: Double = 0) throws -> [[Double]] {
+      try layer.to(dtype: dtype.accumulation)
+      try layer.clearGradients()
+      let input = try Tensor(x.map { Float($0 + mean) }, shape: shape).to(dtype: dtype).requiringGradient()
+      let y = try layer(input, activation: activation, inputBias: Tensor(bias).to(dtype: dtype.accumulation))
+      try y.backward(Tensor(g, shape: shape).to(dtype: dtype))
+      return try ([y, #require(input.gradient)] + layer.parameters.map { try #require($0.gradient) }).map {
+        try $0.array()
+      }
+    }
+    for (rows, kernels) in zip(try results([3, 8]), try results([3, 8, 1])) {
+      #expect(relativeError(rows, kernels) < 1e-12)
+      #expect(kernels.contains { $0 != 0 })
+    }
+    // Adding the bias rounds in float32 already.
+    let exact = try results([3, 8], mean: 1000)
+    for (rows, expected) in zip(try results([3, 8], .float32, mean: 1000), exact) {
+      #expect(relativeError(rows, expected) < 3e-4)
+    }
+    // Both round results once.
+    for (rows, kernels) in zip(try results([3, 8], .bfloat16), try results([3, 8, 1], .bfloat16)) {
+      #expect(relativeError(rows, kernels) < 0.01)
+    }
+  }
+
   @Test func activationsOfTheirOwnStayOutOfCells() throws {
     #expect(throws: NormalizationError.self) { try Normalization(parsing: "evo-s0:2").cellLayer(features: 16) }
     _ = try Normalization(parsing: "evo-s0:2").vectorLayer(features: 16)
