@@ -26,7 +26,7 @@ import Testing
     m.add(truth: [1, 1, 0], prediction: [1, 1, 1])
     #expect(m == matrix(2, [0, 1, 1, 1, 0], [0, 0, 1, 1, 1]))
     #expect(m.counts == [1, 1, 1, 2])
-    m.add(truth: [], prediction: [])
+    m.add(truth: [UInt8](), prediction: [])
     #expect(m.total == 5)
     m.add(matrix(2, [0, 1, 1], [0, 1, 0]))
     #expect(m.counts == [2, 1, 2, 3])
