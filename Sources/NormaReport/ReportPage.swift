@@ -28,7 +28,7 @@ extension Report: PageParts {
       ("results", "Results", perBatchSize(results) + (record.analysis.isEmpty ? "" : note(intervals))),
       (
         "curves", "Curves",
-        perBatchSize { figures(curves($0.analysis)) }
+        perBatchSize { figures(curves($0.analysis) + rates($0.analysis)) }
           + note(
             "Lines are means over seeds, bands reach from the lowest to the highest run; failed runs are left out.")
       ),
