@@ -114,13 +114,19 @@ extension ImageDataset {
   /// The PNG files of one folder without classes, as `imageFolder` takes them; all are of a class "picture".
   /// - Throws: `FormatError` or `DataError` as `imageFolder`.
   public static func pictures(_ path: String, side: Int, name: String? = nil) throws -> ImageDataset {
-    let files = try pngFiles(path)
-    return try ImageDataset(
-      name: name ?? path, pictures: files, side: side,
-      targets: .classes(files.map { _ in 0 }, names: ["picture"]))
+    try pictures(files: pngFiles(path), side: side, name: name ?? path)
   }
 
-  private static func pngFiles(_ folder: String) throws -> [String] {
+  /// The given PNG files as `imageFolder` takes them, without classes; all are of a class "picture".
+  /// - Throws: `FormatError` or `DataError` as `imageFolder`.
+  public static func pictures(files: [String], side: Int, name: String) throws -> ImageDataset {
+    try ImageDataset(
+      name: name, pictures: files, side: side, targets: .classes(files.map { _ in 0 }, names: ["picture"]))
+  }
+
+  /// The PNG files of a folder, as numbers in their names count.
+  /// - Throws: `DataError` for a folder without any or with others.
+  public static func pngFiles(_ folder: String) throws -> [String] {
     let names = try folderNames(folder).sorted(by: precedesNaturally)
     guard !names.isEmpty else {
       throw DataError(

@@ -48,7 +48,8 @@ public struct SampleOptions: Sendable, Codable, Equatable {
     guard (1...dataset.pages).contains(slices) else {
       throw DataError(
         .crop,
-        "Expected samples of 1 to \(dataset.pages) slices, as many as there are for training, received \(slices); choose fewer.")
+        "Expected samples of 1 to \(dataset.pages) slices, as many as there are for training, received \(slices); choose fewer."
+      )
     }
     try augmentation.validate()
     try borderWeighting?.validate()

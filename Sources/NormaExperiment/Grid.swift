@@ -50,7 +50,8 @@ public struct Grid: Sendable {
               Cell(
                 normalization: norm, variant: variant,
                 record: CellRecord(
-                  norm: CellRecord.contender(norm.name, variant: variant), batchSize: batchSize, learningRate: rate, seed: seed))
+                  norm: CellRecord.contender(norm.name, variant: variant), batchSize: batchSize, learningRate: rate,
+                  seed: seed))
             }
           }
         }

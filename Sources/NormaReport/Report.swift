@@ -116,7 +116,9 @@ public struct Report: Sendable {
 
 extension ComparisonRecord {
   /// What runs of one experiment may differ in.
-  public static let gridOptions: Set = ["norms", "attention", "seed", "seeds", "batch-size", "learning-rate", "diagnose"]
+  public static let gridOptions: Set = [
+    "norms", "attention", "seed", "seeds", "batch-size", "learning-rate", "diagnose",
+  ]
 
   /// The options of several runs taken together.
   public static func configuration(of records: [ComparisonRecord], seeds: [UInt64]) -> [String: String] {

@@ -56,7 +56,8 @@ extension Report: PageParts {
   private var missing: Int {
     func count(_ name: String) -> Int { record.configuration[name]?.split(separator: ",").count ?? 1 }
     let planned =
-      count("norms") * count("attention") * count("batch-size") * count("learning-rate") * (Int(record.configuration["seeds"] ?? "") ?? 1)
+      count("norms") * count("attention") * count("batch-size") * count("learning-rate")
+      * (Int(record.configuration["seeds"] ?? "") ?? 1)
     return max(0, planned - record.runs.count(where: \.isFinished))
   }
 

@@ -35,11 +35,12 @@ struct ExportCommand: ParsableCommand {
     try ToolError.check(output: onnx, isNone: [loaded.path])
     let options = loaded.options
     let unet = options as? UNet.Options
-    if probabilities, unet == nil, !(options is any ClassifierOptions) {
+    if probabilities, unet == nil, !(options is any ClassifierConfiguration) {
       throw ToolError("the network's outputs are no classes; leave out --probabilities")
     }
     let axes = ["channels"] + ["depth", "height", "width"].suffix(options.inputExtents.count - 1)
-    let output = probabilities ? "probabilities" : unet != nil || options is any ClassifierOptions ? "logits" : "output"
+    let output =
+      probabilities ? "probabilities" : unet != nil || options is any ClassifierConfiguration ? "logits" : "output"
     let graph = try loaded.network.onnx(
       input: [.any("batch")]
         + zip(axes, options.inputExtents).map { name, extent in
@@ -47,7 +48,8 @@ struct ExportCommand: ParsableCommand {
           case .fixed(let extent): .fixed(extent)
           case .any(let multiple, let shift): .any(name, multipleOf: multiple, plus: shift)
           }
-        }, output: output, name: type(of: options).architecture, metadata: loaded.metadata.merging(options.metadata) { $1 }
+        }, output: output, name: type(of: options).architecture,
+      metadata: loaded.metadata.merging(options.metadata) { $1 }
     ) {
       let logits = try loaded.network($0)
       guard probabilities else { return logits }

@@ -35,17 +35,18 @@ import Testing
       arguments: ["--images", "images.tif", "--labels", "labels.tif", "--crop", "64"], says: ["48", "64"]),
     Case(
       name: "crop larger than any stack", arguments: ["--crop", "1000000000000"], says: ["--crop", "65536"]),
-    Case(name: "crop of no multiple", arguments: ["--crop", "40"], says: ["multiple of 16", "40"]),
+    Case(name: "crop of no multiple", arguments: ["--crop", "40"], says: ["divisible by 16", "40", "choose 32"]),
     Case(
       name: "unknown norm", arguments: ["--norms", "bach"], says: ["bach", "batch", "group:8", "switchable", "layer"]),
     Case(name: "depth", arguments: ["--depth", "9"], says: ["--depth", "1…8", "9"]),
     Case(name: "upsampling", arguments: ["--upsampling", "cubic"], says: ["cubic", "transposed"]),
-    Case(name: "padding", arguments: ["--padding", "valid"], says: ["--padding same"]),
-    Case(name: "dimensions", arguments: ["--dimensions", "3"], says: ["--dimensions 2"]),
+    Case(name: "padding", arguments: ["--padding", "valid"], says: ["188, 204", "32"]),
+    Case(name: "dimensions", arguments: ["--dimensions", "3"], says: ["1 to 3 slices", "16"]),
     Case(
       name: "activation before a sum", arguments: ["--residual", "--norms", "evo-s0", "--width", "8"],
       says: ["evo-s0", "its own activation"]),
-    Case(name: "crop of a deep network", arguments: ["--depth", "5", "--crop", "48"], says: ["multiple of 32", "48"]),
+    Case(
+      name: "crop of a deep network", arguments: ["--depth", "5", "--crop", "48"], says: ["divisible by 32", "48"]),
     Case(name: "norm twice", arguments: ["--norms", "batch,batch"], says: ["twice"]),
     Case(name: "unknown schedule", arguments: ["--schedule", "warm"], says: ["warm", "one-cycle"]),
     Case(name: "unknown optimizer", arguments: ["--optimizer", "adamm"], says: ["adamm", "adamw"]),

@@ -7,7 +7,8 @@ extension Comparison {
   /// Classification of images by AlexNet.
   func alexnet(_ setting: Setting) throws -> Prepared<ImageWorkload> {
     let side = data.imageSize ?? 64
-    let loaded = try data.loadClasses(side: side, isRepeated: setting.isRepeated, earlier: setting.earlier) { count, seed in
+    let loaded = try data.loadClasses(side: side, isRepeated: setting.isRepeated, earlier: setting.earlier) {
+      count, seed in
       SyntheticShapes(side: side, count: count, seed: seed).make()
     }
     let augment = training.augment ?? .none
@@ -21,7 +22,9 @@ extension Comparison {
       }
     func options(_ norm: Normalization) -> AlexNet.Options {
       var options = AlexNet.Options()
-      (options.inputChannels, options.inputSize) = (loaded.training.channels, min(loaded.training.height, loaded.training.width))
+      (options.inputChannels, options.inputSize) = (
+        loaded.training.channels, min(loaded.training.height, loaded.training.width)
+      )
       options.classes = loaded.training.classCounts?.count ?? 0
       options.normalization = norm
       options.width = Double(network.width ?? 64) / 64

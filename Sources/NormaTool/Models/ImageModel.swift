@@ -61,12 +61,13 @@ extension Comparison {
   }
 
   /// A row per image: its number among the scored ones, what it is, what the network takes it for.
-  private static func write(_ evaluation: ImageTask.Evaluation, of images: ImageDataset, to files: PredictionFiles) throws
+  private static func write(_ evaluation: ImageTask.Evaluation, of images: ImageDataset, to files: PredictionFiles)
+    throws
   {
     let (header, rows): (String, [String])
     switch images.targets {
     case .classes(let classes, let names):
-      let quoted = names.map { "\"\($0.replacing("\"", with: "\"\""))\"" }
+      let quoted = names.map(csvField)
       header = "image,class,predicted," + quoted.joined(separator: ",")
       rows = zip(classes, evaluation.outputs).enumerated().map { index, row in
         let likeliest = row.1.indices.max { row.1[$0] < row.1[$1] } ?? 0

@@ -59,7 +59,8 @@ extension Comparison {
   private func digits(
     _ setting: Setting, hidden: [Int], _ make: (LoadedImages, [Int]) throws -> ImageModel
   ) throws -> Prepared<ImageWorkload> {
-    let loaded = try data.loadClasses(side: 28, isRepeated: setting.isRepeated, earlier: setting.earlier) { count, seed in
+    let loaded = try data.loadClasses(side: 28, isRepeated: setting.isRepeated, earlier: setting.earlier) {
+      count, seed in
       SyntheticDigits(count: count, seed: seed).make()
     }
     let hidden = network.hidden?.values ?? hidden

@@ -33,7 +33,7 @@ struct ModelOptions: ParsableArguments {
   struct Loaded {
     let path: String
     let network: any Layer
-    let options: any NetworkOptions
+    let options: any NetworkConfiguration
     /// Of the weights' file; empty for those of another program.
     let metadata: [String: String]
   }
@@ -45,7 +45,7 @@ struct ModelOptions: ParsableArguments {
     guard file.metadata["checkpoint"] == nil else {
       throw ToolError("'\(path)' is a checkpoint; finish its training by --resume and give the run's folder")
     }
-    var options: any NetworkOptions
+    var options: any NetworkConfiguration
     do { options = try self.options(of: file) } catch let error as FormatError {
       throw error
     } catch {
@@ -64,7 +64,7 @@ struct ModelOptions: ParsableArguments {
   }
 
   /// What the file tells of its network, which is made only after this: as large as the file's tensors say.
-  private func options(of file: SafetensorsReader) throws -> any NetworkOptions {
+  private func options(of file: SafetensorsReader) throws -> any NetworkConfiguration {
     let shapes = Dictionary(uniqueKeysWithValues: file.entries.map { ($0.name, $0.shape) })
     guard file.metadata["architecture"] != nil else {
       // Weights of another program: those of a U-Net tell all but the norm.
@@ -72,7 +72,7 @@ struct ModelOptions: ParsableArguments {
       guard norm != nil else { throw ToolError("it does not tell its normalization; give it with --norm") }
       return options
     }
-    let options = try networkOptions(metadata: file.metadata)
+    let options = try networkConfiguration(metadata: file.metadata)
     if let told = (options as? UNet.Options)?.metadata {
       let found = try UNet.Options(shapes: shapes).metadata
       let seen = [

@@ -108,7 +108,8 @@ struct AttentionList: Sendable {
     values = try commaSeparated(text).map {
       guard let value = MeanSpotter.Attention(rawValue: $0) else {
         throw ValidationError(
-          "'\($0)' is no attention; choose from \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", "))")
+          "'\($0)' is no attention; choose from \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", "))"
+        )
       }
       return value
     }

@@ -3,7 +3,7 @@ import NormaNormalization
 import NormaTensor
 
 /// What decides the shape of a network: a value that makes it, and that weight files tell in their metadata.
-public protocol NetworkOptions: Sendable {
+public protocol NetworkConfiguration: Sendable {
   /// The architecture's name, also in weight files.
   static var architecture: String { get }
 
@@ -34,7 +34,7 @@ public protocol NetworkOptions: Sendable {
 }
 
 /// Those of a network that gives logits [N, classes].
-public protocol ClassifierOptions: NetworkOptions {
+public protocol ClassifierConfiguration: NetworkConfiguration {
   var classes: Int { get }
 }
 
@@ -47,13 +47,13 @@ public enum InputExtent: Sendable, Equatable {
 
 /// A network that says how it was made.
 public protocol DescribedNetwork: Layer {
-  associatedtype Options: NetworkOptions
+  associatedtype Options: NetworkConfiguration
   var options: Options { get }
 }
 
-extension NetworkOptions {
+extension NetworkConfiguration {
   /// The architectures that weight files may tell.
-  public static var all: [any NetworkOptions.Type] {
+  public static var all: [any NetworkConfiguration.Type] {
     [
       UNet.Options.self, AlexNet.Options.self, MeanSpotter.Options.self, MNISTDense.Options.self,
       MNISTLSTM.Options.self, TransformationNetwork.Options.self,
@@ -64,7 +64,7 @@ extension NetworkOptions {
 /// The options that a weight file's metadata tell.
 /// - Throws: ``NetworkError`` for an architecture that is not known or a value that cannot be; `NormalizationError` for a
 ///   normalization that does not exist.
-public func networkOptions(metadata: [String: String]) throws -> any NetworkOptions {
+public func networkConfiguration(metadata: [String: String]) throws -> any NetworkConfiguration {
   let known = UNet.Options.all
   let name = metadata["architecture"] ?? ""
   guard let type = known.first(where: { $0.architecture == name }) else {
@@ -75,7 +75,7 @@ public func networkOptions(metadata: [String: String]) throws -> any NetworkOpti
 }
 
 extension UNet: DescribedNetwork {}
-extension UNet.Options: NetworkOptions {
+extension UNet.Options: NetworkConfiguration {
   public static let architecture = "unet"
   public var inputExtents: [InputExtent] {
     // The smallest extent is no multiple where convolutions are without padding.
@@ -96,7 +96,7 @@ extension UNet.Options: NetworkOptions {
 }
 
 extension AlexNet: DescribedNetwork {}
-extension AlexNet.Options: ClassifierOptions {
+extension AlexNet.Options: ClassifierConfiguration {
   public static let architecture = "alexnet"
   public var inputExtents: [InputExtent] { [inputChannels, inputSize, inputSize].map { .fixed($0) } }
   public var largestShapes: [String: [Int]] {
@@ -112,7 +112,7 @@ extension AlexNet.Options: ClassifierOptions {
 }
 
 extension MeanSpotter: DescribedNetwork {}
-extension MeanSpotter.Options: NetworkOptions {
+extension MeanSpotter.Options: NetworkConfiguration {
   public static let architecture = "mean-spot"
   public var inputExtents: [InputExtent] { [.fixed(3), .fixed(42), .fixed(42)] }
   public var largestShapes: [String: [Int]] { ["conv.weight": [8, 14, 5, 5]] }
@@ -122,7 +122,7 @@ extension MeanSpotter.Options: NetworkOptions {
 }
 
 extension MNISTDense: DescribedNetwork {}
-extension MNISTDense.Options: ClassifierOptions {
+extension MNISTDense.Options: ClassifierConfiguration {
   public static let architecture = "mnist-dense"
   public var inputExtents: [InputExtent] { [inputChannels, height, width].map { .fixed($0) } }
   public var largestShapes: [String: [Int]] {
@@ -137,7 +137,7 @@ extension MNISTDense.Options: ClassifierOptions {
 }
 
 extension MNISTLSTM: DescribedNetwork {}
-extension MNISTLSTM.Options: ClassifierOptions {
+extension MNISTLSTM.Options: ClassifierConfiguration {
   public static let architecture = "mnist-lstm"
   // The images' height is the number of steps; files do not tell it, and any will do.
   public var inputExtents: [InputExtent] { [.fixed(1), .any(multipleOf: 1), .fixed(width)] }
@@ -153,14 +153,16 @@ extension MNISTLSTM.Options: ClassifierOptions {
 }
 
 extension TransformationNetwork: DescribedNetwork {}
-extension TransformationNetwork.Options: NetworkOptions {
+extension TransformationNetwork.Options: NetworkConfiguration {
   public static let architecture = "style"
   // Two poolings' worth; the smallest image has 5 pixels.
   public var inputExtents: [InputExtent] {
     [.fixed(channels), .any(multipleOf: 8), .any(multipleOf: 8)]
   }
   public var largestShapes: [String: [Int]] {
-    var shapes = ["encoder.2.conv.weight": [4 * width, 2 * width, 3, 3], "output.conv.weight": [channels, width, 9, 9]]
+    var shapes = [
+      "encoder.2.conv.weight": [4 * width, 2 * width, 3, 3], "output.conv.weight": [channels, width, 9, 9],
+    ]
     if blocks > 0 { shapes["blocks.\(blocks - 1).conv2.conv.weight"] = [4 * width, 4 * width, 3, 3] }
     if styles > 1 { shapes["encoder.2.norm.scales"] = [styles, 4 * width] }
     return shapes
