@@ -139,8 +139,8 @@ extension MNISTDense.Options: ClassifierConfiguration {
 extension MNISTLSTM: DescribedNetwork {}
 extension MNISTLSTM.Options: ClassifierConfiguration {
   public static let architecture = "mnist-lstm"
-  // The images' height is the number of steps; files do not tell it, and any will do.
-  public var inputExtents: [InputExtent] { [.fixed(1), .any(multipleOf: 1), .fixed(width)] }
+  // A record of a recurrent network has a fixed number of steps.
+  public var inputExtents: [InputExtent] { [1, height, width].map { .fixed($0) } }
   public var largestShapes: [String: [Int]] {
     [
       "lstm.weight_ih_l0": [4 * hidden, width], "lstm.weight_hh_l\(layers - 1)": [4 * hidden, hidden],
