@@ -70,10 +70,12 @@ public enum ComparisonTable {
   /// What a reader of the numbers has to know.
   static func remarks(_ record: ComparisonRecord) -> [String] {
     let data = record.data
+    // Images with classes are drawn for each purpose.
+    let last = data.unit == "images" ? "" : "the last "
     let held =
       data.testSamples > 0
-      ? "\(data.validationSamples) to choose the epoch by, the last \(data.testSamples) for the scores"
-      : "the last \(data.validationSamples) for validation"
+      ? "\(data.validationSamples) to choose the epoch by, \(last)\(data.testSamples) for the scores"
+      : "\(last)\(data.validationSamples) for validation"
     let constant = ScoreName.allCases.compactMap { score in
       data.constantScores[score.rawValue].map { "\(score.title) \(fixed($0, 4))" }
     }

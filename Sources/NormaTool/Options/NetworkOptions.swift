@@ -6,7 +6,7 @@ import NormaNormalization
 struct NetworkOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Channels of the first level or stage; deeper ones have more. (default: 64)", valueName: "channels"))
+      "Channels of the first level or stage; deeper ones have more. (default: 64 for unet, 16 for alexnet, which is AlexNet with 64)", valueName: "channels"))
   var width: Int?
 
   @Option(help: ArgumentHelp("Number of the U-Net's poolings. (default: 4)", valueName: "poolings"))
@@ -50,7 +50,7 @@ struct NetworkOptions: ParsableArguments {
     help: ArgumentHelp(
       "Where mean-spot has the attention module CBAM: \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", ")). "
         + "A list compares every norm with each. (default: none)", valueName: "list"),
-    transform: AttentionList.init(parsing:))
+    completion: .list(MeanSpotter.Attention.allCases.map(\.rawValue)), transform: AttentionList.init(parsing:))
   var attention: AttentionList?
 
   /// Those that are compared.

@@ -249,11 +249,12 @@ struct TrainingCommandOptions: ParsableArguments {
     }
   }
 
-  func options(defaults: (epochs: Int, batchSize: Int)) throws -> TrainingOptions {
+  func options(defaults: ModelName.Defaults) throws -> TrainingOptions {
     var options = TrainingOptions()
     options.epochs = epochs ?? defaults.epochs
     options.optimizer = optimizer
-    options.learningRate = learningRate ?? optimizer.defaultLearningRate
+    let ownRate = [.adam, .adamw, .rmsprop].contains(optimizer) ? defaults.adaptiveLearningRate : nil
+    options.learningRate = learningRate ?? ownRate ?? optimizer.defaultLearningRate
     options.momentum = momentum ?? optimizer.defaultMomentum
     options.weightDecay = weightDecay
     options.schedule = schedule
