@@ -10,15 +10,6 @@ extension Comparison {
     let loaded = try data.loadClasses(side: side, isRepeated: setting.isRepeated, earlier: setting.earlier) { count, seed in
       SyntheticShapes(side: side, count: count, seed: seed).make()
     }
-    let augment = training.augment ?? .none
-    let shift = loaded.training.height / 8
-    let augmentation =
-      switch augment {
-      case .none: ImageAugmentation.none
-      case .flips: ImageAugmentation(flips: true)
-      case .shift: ImageAugmentation(shift: shift, padding: .mirror)
-      case .full: ImageAugmentation(shift: shift, padding: .mirror, flips: true)
-      }
     func options(_ norm: Normalization) -> AlexNet.Options {
       var options = AlexNet.Options()
       (options.inputChannels, options.inputSize) = (loaded.training.channels, min(loaded.training.height, loaded.training.width))
@@ -29,7 +20,7 @@ extension Comparison {
       return options
     }
     return try images(
-      loaded, setting, augmentation: augmentation,
+      loaded, setting, augmentation: (training.augment ?? .none).ofPictures(side: loaded.training.height),
       ImageModel(
         network: {
           try AlexNet(options($0.normalization), generator: $1.weights, dropoutGenerator: $1.dropout)

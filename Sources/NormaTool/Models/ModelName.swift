@@ -8,6 +8,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
   case meanSpot = "mean-spot"
   case mnistDense = "mnist-dense"
   case mnistLSTM = "mnist-lstm"
+  case style
 
   /// Where the command line gives nothing.
   var defaults: (epochs: Int, batchSize: Int) {
@@ -16,6 +17,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
     case .alexnet: (10, 32)
     case .meanSpot: (20, 8)
     case .mnistDense, .mnistLSTM: (5, 64)
+    case .style: (4, 1)
     }
   }
 
@@ -26,6 +28,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
     case .mnistDense: [.batch, .layer, .none]
     // Batch normalization cannot stand inside a recurrent cell.
     case .mnistLSTM: [.layer, .none]
+    case .style: [.instance, .batch]
     }
   }
 
@@ -35,6 +38,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
     case .unet: [.iou, .accuracy, .dice, .loss, .rand, .info, .randError, .warpingError]
     case .alexnet, .mnistDense, .mnistLSTM: [.accuracy, .f1, .loss]
     case .meanSpot: [.mae, .loss]
+    case .style: [.loss, .style, .content]
     }
   }
 
@@ -56,7 +60,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
       ? told[0].value : told.map { "\($0.value) for \($0.names.joined(separator: ", "))" }.joined(separator: "; ")
   }
 
-  private static let images: Set<ModelName> = [.alexnet, .meanSpot, .mnistDense, .mnistLSTM]
+  private static let images: Set<ModelName> = [.alexnet, .meanSpot, .mnistDense, .mnistLSTM, .style]
   private static let classifiers: Set<ModelName> = [.alexnet, .mnistDense, .mnistLSTM]
 
   /// The options that not all networks have, by their names, and who has them.
@@ -64,10 +68,13 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
     "crop": [.unet], "crop-slices": [.unet], "loss": [.unet], "class-weights": [.unet], "border-weights": [.unet], "ignore-label": [.unet],
     "val-slices": [.unet], "test-slices": [.unet], "synthetic-size": [.unet], "synthetic-slices": [.unet],
     "depth": [.unet], "upsampling": [.unet], "padding": [.unet], "residual": [.unet], "dimensions": [.unet],
-    "head": [.unet], "width": [.unet, .alexnet], "hidden": [.mnistDense, .mnistLSTM], "attention": [.meanSpot],
-    "val-share": images, "test-share": images, "synthetic-images": images, "image-size": [.alexnet],
+    "head": [.unet], "width": [.unet, .alexnet, .style], "hidden": [.mnistDense, .mnistLSTM], "attention": [.meanSpot],
+    "val-share": images, "test-share": images, "synthetic-images": images, "image-size": [.alexnet, .style],
     "images": classifiers.union([.unet]), "labels": classifiers.union([.unet]),
     "flow-u": [.meanSpot], "flow-v": [.meanSpot], "strain": [.meanSpot], "scores": [.meanSpot],
+    "dropout": Set(allCases).subtracting([.style]),
+    "content": [.style], "styles": [.style], "network": [.style], "features": [.style], "style-weight": [.style],
+    "content-weight": [.style],
   ]
 
   /// - Parameter given: names of options that the command line gives.
