@@ -73,7 +73,8 @@ extension MNISTLSTM.Options {
   /// The options by the names that weight files carry in their metadata.
   public var metadata: [String: String] {
     [
-      "architecture": "mnist-lstm", "width": "\(width)", "height": "\(height)", "hidden": "\(hidden)", "layers": "\(layers)",
+      "architecture": "mnist-lstm", "width": "\(width)", "height": "\(height)", "hidden": "\(hidden)",
+      "layers": "\(layers)",
       "classes": "\(classes)", "dropout": "\(dropout)", "norm": normalization.name,
     ]
   }

@@ -82,7 +82,9 @@ public enum ComparisonTable {
     var lines = [
       "",
       "Data: \(data.name), \(data.trainingSamples) \(data.unit) for training, \(held)."
-        + (constant.isEmpty ? "" : " A constant prediction scores \(constant.joined(separator: ", "))."),
+        + (constant.isEmpty
+          ? ""
+          : " \(record.baseline.prefix(1).uppercased())\(record.baseline.dropFirst()) scores \(constant.joined(separator: ", "))."),
     ]
     let isGrid = Set(record.runs.map(\.norm)).count < record.runs.count
     for run in record.runs {

@@ -94,7 +94,8 @@ struct DescribeCommand: ParsableCommand {
       return (try AlexNet(options.alexnet(usedNorm, images), generator: generator), input(images))
     case .meanSpot:
       return (
-        try MeanSpotter(options.meanSpot(usedNorm, options.attentions[0]), generator: generator), [1, 3, MeanSpotter.side, MeanSpotter.side]
+        try MeanSpotter(options.meanSpot(usedNorm, options.attentions[0]), generator: generator),
+        [1, 3, MeanSpotter.side, MeanSpotter.side]
       )
     case .mnistDense:
       let images = images(1, SyntheticDigits.side, 10)
@@ -102,6 +103,14 @@ struct DescribeCommand: ParsableCommand {
     case .mnistLSTM:
       let images = images(1, SyntheticDigits.side, 10)
       return (try MNISTLSTM(options.mnistLSTM(usedNorm, images), generator: generator), input(images))
+    case .style:
+      guard options.network != .adaptive else {
+        throw ValidationError("the adaptive style network takes two inputs, for which there is no table.")
+      }
+      return (
+        try TransformationNetwork(options.style(usedNorm, styles: 1), generator: generator),
+        input(images(3, DataOptions.defaultImageSize, 0))
+      )
     }
   }
 

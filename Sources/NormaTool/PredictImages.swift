@@ -48,7 +48,7 @@ extension PredictCommand {
     }
     let told = loaded.metadata["class_names"]?.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
     let names = told.flatMap { $0.count == options.classes ? $0 : nil } ?? (0..<options.classes).map(String.init)
-    let images = try ImageDataset.pictures(files: files, side: side, name: input)
+    let images = try ImageDataset.pictures(files, side: side, name: input)
     guard images.channels == channels else {
       throw ToolError(
         "the network takes \(channels == 1 ? "grey" : "colour") pictures, those of '\(input)' are "

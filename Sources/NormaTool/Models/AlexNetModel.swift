@@ -27,19 +27,10 @@ extension Comparison {
     ) { count, seed in
       SyntheticShapes(side: side, count: count, seed: seed).make()
     }
-    let augment = training.augment ?? .none
-    let shift = loaded.training.height / 8
-    let augmentation =
-      switch augment {
-      case .none: ImageAugmentation.none
-      case .flips: ImageAugmentation(flips: true)
-      case .shift: ImageAugmentation(shift: shift, padding: .mirror)
-      case .full: ImageAugmentation(shift: shift, padding: .mirror, flips: true)
-      }
     let shape = loaded.shape
     func options(_ norm: Normalization) -> AlexNet.Options { network.alexnet(norm, shape) }
     return try images(
-      loaded, setting, augmentation: augmentation,
+      loaded, setting, augmentation: (training.augment ?? .none).ofPictures(side: loaded.training.height),
       ImageModel(
         network: {
           try AlexNet(options($0.normalization), generator: $1.weights, dropoutGenerator: $1.dropout)

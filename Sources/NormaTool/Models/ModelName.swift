@@ -8,6 +8,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
   case meanSpot = "mean-spot"
   case mnistDense = "mnist-dense"
   case mnistLSTM = "mnist-lstm"
+  case style
 
   /// What holds where the command line gives nothing.
   struct Defaults {
@@ -25,6 +26,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
     case .alexnet: Defaults(epochs: 10, batchSize: 32)
     case .meanSpot: Defaults(epochs: 20, batchSize: 8)
     case .mnistDense, .mnistLSTM: Defaults(epochs: 5, batchSize: 64)
+    case .style: Defaults(epochs: 4, batchSize: 1, syntheticImages: 400)
     }
   }
 
@@ -35,6 +37,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
     case .mnistDense: [.batch, .layer, .none]
     // Batch normalization cannot stand inside a recurrent cell.
     case .mnistLSTM: [.layer, .none]
+    case .style: [.instance, .batch]
     }
   }
 
@@ -44,6 +47,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
     case .unet: [.iou, .accuracy, .dice, .loss, .rand, .info, .randError, .warpingError]
     case .alexnet, .mnistDense, .mnistLSTM: [.accuracy, .f1, .loss]
     case .meanSpot: [.mae, .loss]
+    case .style: [.loss, .style, .content]
     }
   }
 
@@ -65,7 +69,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
       ? told[0].value : told.map { "\($0.value) for \($0.names.joined(separator: ", "))" }.joined(separator: "; ")
   }
 
-  static let images: Set<ModelName> = [.alexnet, .meanSpot, .mnistDense, .mnistLSTM]
+  static let images: Set<ModelName> = [.alexnet, .meanSpot, .mnistDense, .mnistLSTM, .style]
   private static let classifiers: Set<ModelName> = [.alexnet, .mnistDense, .mnistLSTM]
 
   /// The options that not all networks have, by their names, and who has them.
@@ -74,12 +78,15 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
     "ignore-label": [.unet],
     "val-slices": [.unet], "test-slices": [.unet], "synthetic-size": [.unet], "synthetic-slices": [.unet],
     "depth": [.unet], "upsampling": [.unet], "padding": [.unet], "residual": [.unet], "dimensions": [.unet],
-    "head": [.unet], "width": [.unet, .alexnet], "hidden": [.mnistDense, .mnistLSTM], "attention": [.meanSpot],
-    "val-share": images, "test-share": images, "synthetic-images": images, "image-size": [.alexnet],
+    "head": [.unet], "width": [.unet, .alexnet, .style], "hidden": [.mnistDense, .mnistLSTM], "attention": [.meanSpot],
+    "val-share": images, "test-share": images, "synthetic-images": images, "image-size": [.alexnet, .style],
     "images": classifiers.union([.unet]), "labels": classifiers.union([.unet]),
     "size": [.unet, .alexnet, .mnistDense, .mnistLSTM], "channels": [.unet, .alexnet, .mnistDense],
     "classes": classifiers.union([.unet]), "as-logged": [.unet],
     "flow-u": [.meanSpot], "flow-v": [.meanSpot], "strain": [.meanSpot], "scores": [.meanSpot],
+    "dropout": Set(allCases).subtracting([.style]),
+    "content": [.style], "styles": [.style], "network": [.style], "features": [.style], "style-weight": [.style],
+    "content-weight": [.style],
   ]
 
   /// - Parameter given: names of options that the command line gives.

@@ -35,6 +35,30 @@ extension DataOptions {
       found.images, found.test, isSynthetic: false, unit: "images", isRepeated, earlier, configuration)
   }
 
+  /// Pictures for style transfer.
+  func loadContents(side: Int, count: Int, isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
+    guard let content else {
+      let count = syntheticImages ?? count
+      let made = SyntheticTextures(side: side, seed: seedOfSynthetic).contents(count)
+      return try parted(
+        made, nil, isSynthetic: true, unit: "images", isRepeated, earlier, syntheticConfiguration(count))
+    }
+    return try parted(
+      .pictures(content, side: side, inColour: true), nil, isSynthetic: false, unit: "images", isRepeated, earlier,
+      ["content": content])
+  }
+
+  /// A picture per style, in the order in which they are named.
+  func loadStyles(side: Int) throws -> ImageDataset {
+    let words = styles ?? ["mosaic"]
+    let painted = SyntheticTextures(side: side, seed: seedOfSynthetic).styles()
+    let parts = try words.map { word in
+      if let number = SyntheticTextures.styleNames.firstIndex(of: word) { return painted.part([number], name: word) }
+      return try ImageDataset.pictures([word], side: side, inColour: true, name: word)
+    }
+    return try ImageDataset.joined(parts, name: words.joined(separator: ", "))
+  }
+
   /// Optical flow with scores.
   func loadFlow(count: Int, isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
     guard let flowU, let flowV, let strain, let scores else {
