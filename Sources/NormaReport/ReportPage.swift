@@ -28,7 +28,7 @@ extension Report: PageParts {
       ("results", "Results", perBatchSize(results) + (record.analysis.isEmpty ? "" : note(intervals))),
       (
         "curves", "Curves",
-        perBatchSize { figures(curves($0.analysis)) }
+        perBatchSize { figures(curves($0.analysis) + rates($0.analysis)) }
           + note(
             "Lines are means over seeds, bands reach from the lowest to the highest run; failed runs are left out.")
       ),
@@ -55,10 +55,9 @@ extension Report: PageParts {
 
   /// Trainings of the grid that are not finished; a grid may have been wider before.
   private var missing: Int {
-    func count(_ name: String) -> Int { record.configuration[name]?.split(separator: ",").count ?? 1 }
-    let planned =
-      count("norms") * count("attention") * count("batch-size") * count("learning-rate")
-      * (Int(record.configuration["seeds"] ?? "") ?? 1)
+    let planned = ComparisonRecord.gridLists.reduce(Int(record.configuration["seeds"] ?? "") ?? 1) {
+      $0 * (record.configuration[$1]?.split(separator: ",").count ?? 1)
+    }
     return max(0, planned - record.runs.count(where: \.isFinished))
   }
 

@@ -46,9 +46,21 @@ struct CompareCommand: ParsableCommand {
     if grid.learningRates != nil, training.learningRate != nil {
       throw ValidationError("--learning-rates lists all learning rates: leave out --learning-rate.")
     }
-    let cells =
-      (norms ?? model.norms).count * network.attentions.count * grid.seeds * (grid.batchSizes?.values.count ?? 1)
-      * (grid.learningRates?.values.count ?? 1)
+    if grid.optimizers != nil {
+      if training.optimizer != nil || training.momentum != nil {
+        throw ValidationError(
+          "--optimizers lists all optimizers, with a momentum as in sgd:0.5: leave out --optimizer and --momentum.")
+      }
+      if grid.learningRates == nil, training.learningRate == nil {
+        throw ValidationError(
+          "--optimizers needs --learning-rates to choose from, as 0.001,0.01,0.1: a rate that suits one optimizer does not suit "
+            + "another.")
+      }
+    }
+    let cells = [
+      network.attentions.count, grid.optimizers?.values.count ?? 1, grid.seeds, grid.batchSizes?.values.count ?? 1,
+      grid.learningRates?.values.count ?? 1,
+    ].reduce((norms ?? model.norms).count, *)
     guard cells <= 100_000 else { throw ValidationError("that would be \(cells) trainings; 100000 are the most.") }
   }
 
@@ -56,7 +68,7 @@ struct CompareCommand: ParsableCommand {
     logOptions.start()
     try Comparison(
       command: "compare", model: model, norms: norms ?? model.norms, seeds: grid.seeds,
-      batchSizes: grid.batchSizes?.values,
+      optimizers: grid.optimizers?.values, batchSizes: grid.batchSizes?.values,
       learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
       output: output, resume: resume
     ).run()

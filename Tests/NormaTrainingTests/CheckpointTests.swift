@@ -19,7 +19,7 @@ import Testing
     /// Small, with everything that a checkpoint has to keep: dropout, augmentation, running statistics, momentum.
     init(
       _ norm: Normalization = .switchable, seed: UInt64 = 3, width: Int = 2, data dataSeed: UInt64 = 1,
-      _ change: (inout SegmentationSetting) -> Void = { _ in }
+      network adapt: (inout UNet.Options) -> Void = { _ in }, _ change: (inout SegmentationSetting) -> Void = { _ in }
     ) throws {
       Runtime.threads = 1
       let (images, labels) = SyntheticEM(width: 32, height: 32, slices: 3, seed: dataSeed).make()
@@ -30,6 +30,7 @@ import Testing
       change(&options)
       var network = UNet.Options()
       (network.width, network.depth, network.normalization, network.dropout) = (width, 2, norm, 0.3)
+      adapt(&network)
       let generator = try Generator(seed: seed)
       model = try UNet(network, generator: generator)
       trainer = try SegmentationTrainer(model, data, options, generators: [generator])
@@ -50,6 +51,22 @@ import Testing
     #expect(result == expected)
     // After the last step there is nothing to interrupt.
     #expect(parts == (12 + steps - 1) / steps)
+  }
+
+  @Test(arguments: [2, 3]) func validAndVolumesGoOn(dimensions: Int) throws {
+    let folder = try TemporaryFolder()
+    func make() throws -> Training {
+      try Training(
+        network: {
+          ($0.depth, $0.head, $0.dimensions, $0.padding) = (1, .plain, dimensions, dimensions == 2 ? .valid : .same)
+        },
+        {
+          if dimensions == 2 { $0.loader.crop = 30 } else { $0.loader.slices = 2 }
+        })
+    }
+    let whole = try make()
+    try whole.trainer.run()
+    #expect(try interrupted(every: 5, at: folder.path("c"), make).result == whole.result())
   }
 
   @Test(arguments: [Normalization.batch, .group(groups: 2)]) func averagesPlateausAndEarlyEnds(norm: Normalization)

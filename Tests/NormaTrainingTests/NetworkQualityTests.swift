@@ -31,7 +31,8 @@ import Testing
 
   /// Classes are equally frequent: a constant prediction is right for one in as many.
   private func expect(
-    _ evaluation: ImageTask.Evaluation, accuracy: Double, classes: Int, sourceLocation: SourceLocation = #_sourceLocation
+    _ evaluation: ImageTask.Evaluation, accuracy: Double, classes: Int,
+    sourceLocation: SourceLocation = #_sourceLocation
   ) {
     let reached = evaluation.scores[.accuracy] ?? 0
     #expect(reached >= accuracy, "constant: \(1 / Double(classes))", sourceLocation: sourceLocation)

@@ -65,8 +65,8 @@ struct TrainingCommandOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Factor of the content's part. (default: 1)", valueName: "factor"))
   var contentWeight: Double?
 
-  @Option(help: ArgumentHelp("adam, adamw, sgd, nesterov, rmsprop or adagrad.", valueName: "name"))
-  var optimizer = OptimizerKind.adam
+  @Option(help: ArgumentHelp("adam, adamw, sgd, nesterov, rmsprop or adagrad. (default: adam)", valueName: "name"))
+  var optimizer: OptimizerKind?
 
   @Option(
     help: ArgumentHelp(
@@ -227,8 +227,9 @@ struct TrainingCommandOptions: ParsableArguments {
     if let momentum, !(0..<1).contains(momentum) {
       throw ValidationError("--momentum must be at least 0 and below 1, got \(momentum).")
     }
-    if momentum != nil, optimizer.defaultMomentum == nil {
-      throw ValidationError("--momentum is for sgd, nesterov and rmsprop; \(optimizer.rawValue) has none.")
+    if momentum != nil, optimizerOrDefault.defaultMomentum == nil {
+      throw ValidationError(
+        "--momentum is for --optimizer sgd, nesterov and rmsprop; \(optimizerOrDefault.rawValue) has none.")
     }
     if borderWeights == true, classWeights == .balanced {
       throw ValidationError("--border-weights already balances the classes; leave out --class-weights balanced.")
@@ -257,6 +258,8 @@ struct TrainingCommandOptions: ParsableArguments {
     ].filter(\.1).map(\.0)
   }
 
+  var optimizerOrDefault: OptimizerKind { optimizer ?? .adam }
+
   func resolvedDevice() throws -> Device { try Self.device(named: device) }
 
   static func device(named device: String) throws -> Device {
@@ -274,6 +277,7 @@ struct TrainingCommandOptions: ParsableArguments {
   func options(defaults: ModelName.Defaults) throws -> TrainingOptions {
     var options = TrainingOptions()
     options.epochs = epochs ?? defaults.epochs
+    let optimizer = optimizerOrDefault
     options.optimizer = optimizer
     let ownRate = [.adam, .adamw, .rmsprop].contains(optimizer) ? defaults.adaptiveLearningRate : nil
     options.learningRate = learningRate ?? ownRate ?? optimizer.defaultLearningRate
