@@ -168,6 +168,25 @@ public struct ImageDataset: Sendable {
       places: indices.map { places[$0] })
   }
 
+  /// Images of one size after each other; every part becomes a class of its own.
+  /// - Throws: `DataError` for parts of other sizes.
+  public static func joined(_ parts: [ImageDataset], name: String) throws -> ImageDataset {
+    let first = parts.first
+    var bytes: [UInt8] = []
+    for part in parts {
+      guard case .bytes(let all) = part.pixels, part.channels == first?.channels, part.height == first?.height,
+        part.width == first?.width
+      else { throw DataError(.size, "Expected 8-bit images of one size in \(name), received others in \(part.name).") }
+      for index in 0..<part.count { bytes += all[part.start(of: index)..<part.start(of: index) + part.valuesPerImage] }
+    }
+    return try ImageDataset(
+      name: name, channels: first?.channels ?? 0, height: first?.height ?? 0, width: first?.width ?? 0,
+      pixels: .bytes(bytes),
+      targets: .classes(
+        parts.enumerated().flatMap { number, part in Array(repeating: UInt16(clamping: number), count: part.count) },
+        names: parts.map(\.name)))
+  }
+
   /// Parts the images into those for training, for validation and for a test at the end.
   ///
   /// Of every class the same shares, drawn by `seed`; a class of one image is for training. Images with numbers are taken in

@@ -112,15 +112,27 @@ extension ImageDataset {
   }
 
   /// The PNG files of one folder without classes, as `imageFolder` takes them; all are of a class "picture".
+  /// - Parameter inColour: whether grey pictures get three equal channels, so that both kinds may stand together.
   /// - Throws: `FormatError` or `DataError` as `imageFolder`.
-  public static func pictures(_ path: String, side: Int, name: String? = nil) throws -> ImageDataset {
-    let files = try pngFiles(path)
+  public static func pictures(
+    _ path: String, side: Int, inColour: Bool = false, name: String? = nil
+  ) throws -> ImageDataset {
+    try pictures([path], side: side, inColour: inColour, name: name ?? path)
+  }
+
+  /// The same of PNG files and folders of them.
+  public static func pictures(
+    _ paths: [String], side: Int, inColour: Bool = false, name: String
+  ) throws -> ImageDataset {
+    let files = try paths.flatMap { try fileKind($0) == .folder ? try pngFiles($0) : [$0] }
     return try ImageDataset(
-      name: name ?? path, pictures: files, side: side,
+      name: name, pictures: files, side: side, inColour: inColour,
       targets: .classes(files.map { _ in 0 }, names: ["picture"]))
   }
 
-  private static func pngFiles(_ folder: String) throws -> [String] {
+  /// The PNG files of a folder, as numbers in their names count.
+  /// - Throws: `DataError` for a folder without any or with others.
+  public static func pngFiles(_ folder: String) throws -> [String] {
     let names = try folderNames(folder).sorted(by: precedesNaturally)
     guard !names.isEmpty else {
       throw DataError(
@@ -133,13 +145,14 @@ extension ImageDataset {
     return names.map { "\(folder)/\($0)" }
   }
 
-  private init(name: String, pictures: [String], side: Int, targets: Targets) throws {
-    try checkPositive(("side", side))
+  private init(name: String, pictures: [String], side: Int, inColour: Bool = false, targets: Targets) throws {
+    try checkPositive(("side", side), ("pictures in \(name)", pictures.count))
     var channels = 0
     var pixels: [UInt8] = []
     for file in pictures {
       let picture = try PNG.read(file)
-      let found = picture.channels < 3 ? 1 : 3
+      let own = picture.channels < 3 ? 1 : 3
+      let found = inColour ? 3 : own
       if pixels.isEmpty {
         channels = found
         let (area, isLarge) = side.multipliedReportingOverflow(by: side)
@@ -159,9 +172,10 @@ extension ImageDataset {
             + "\(found) channels; convert one kind into the other.")
       }
       let scale: Float = picture.format == .uint16 ? 257 : 1
-      pixels += ImageResizer.square(picture, channels: channels, side: side).lazy.map {
+      let values = ImageResizer.square(picture, channels: own, side: side).map {
         UInt8(max(0, min(255, ($0 / scale).rounded())))
       }
+      for _ in 0..<found / own { pixels += values }
     }
     try self.init(name: name, channels: channels, height: side, width: side, pixels: .bytes(pixels), targets: targets)
   }

@@ -6,6 +6,9 @@ public struct SyntheticTextures: Sendable {
   /// What the content pictures show.
   public static let contentNames = ["houses", "trees", "boats", "balloons"]
 
+  /// The classes of ``kinds(_:)``.
+  public static let kindNames = styleNames + contentNames
+
   typealias Colour = SyntheticCanvas.Colour
 
   /// Rows and columns of a picture.
@@ -40,8 +43,7 @@ public struct SyntheticTextures: Sendable {
   public func contents(_ count: Int = 400) -> ImageDataset {
     let source = RandomSource(seed: seed)
     var random = source.derive(stream: 1)
-    let unit = Float(side) / 64
-    let pool = NoisePool(side: side, spacings: [5, 8, 14, 22].map { $0 * unit }, using: &random)
+    let pool = pool(using: &random)
     var bytes: [UInt8] = []
     bytes.reserveCapacity(count * 3 * side * side)
     let classes = (0..<count).map { UInt16($0 % Self.contentNames.count) }
@@ -53,6 +55,32 @@ public struct SyntheticTextures: Sendable {
       try ImageDataset(
         name: "synthetic pictures", channels: 3, height: side, width: side, pixels: .bytes(bytes),
         targets: .classes(classes, names: Self.contentNames)))
+  }
+
+  /// Paints `count` pictures of all kinds in turn, textures in ever other colours and contents, with the kind as the class: what a
+  /// classifier has to tell apart by texture and by outline. [count, 3, side, side]; `count` must be positive.
+  public func kinds(_ count: Int = 2000) -> ImageDataset {
+    let source = RandomSource(seed: seed)
+    var random = source.derive(stream: 3)
+    let pool = pool(using: &random)
+    let (styles, names) = (Self.styleNames.count, Self.kindNames)
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(count * 3 * side * side)
+    let classes = (0..<count).map { UInt16($0 % names.count) }
+    for (index, number) in classes.enumerated() {
+      var random = source.derive(stream: 4, UInt64(index))
+      let kind = Int(number)
+      let canvas = kind < styles ? style(kind, using: &random) : content(kind - styles, pool, using: &random)
+      bytes += canvas.bytes(noise: 0.015, using: &random)
+    }
+    return known(
+      try ImageDataset(
+        name: "synthetic textures and pictures", channels: 3, height: side, width: side, pixels: .bytes(bytes),
+        targets: .classes(classes, names: names)))
+  }
+
+  private func pool(using random: inout RandomSource) -> NoisePool {
+    NoisePool(side: side, spacings: [5, 8, 14, 22].map { $0 * Float(side) / 64 }, using: &random)
   }
 
   // MARK: Styles

@@ -1,14 +1,16 @@
 /// 64 bits of hash over words (FNV-1a), to tell data from other data.
-struct WordHash {
+package struct WordHash {
+  package init() {}
+
   private var hash: UInt64 = 0xcbf2_9ce4_8422_2325
 
   /// In hexadecimal digits.
-  var text: String { String(hash, radix: 16) }
+  package var text: String { String(hash, radix: 16) }
 
   @inline(__always)
   mutating func take(_ word: UInt32) { hash = (hash ^ UInt64(word)) &* 0x100_0000_01b3 }
 
-  mutating func take(_ words: some Sequence<UInt32>) {
+  package mutating func take(_ words: some Sequence<UInt32>) {
     for word in words { take(word) }
   }
 

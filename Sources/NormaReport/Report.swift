@@ -195,7 +195,8 @@ struct Pictures: Sendable {
     let number: Int
     /// PNG, by norm.
     let overlays: [(norm: String, png: [UInt8])]
-    /// How many of the norms were wrong at every pixel: PNG, white for none and the darker the more; nil for one norm.
+    /// How many of the norms were wrong at every pixel: PNG, white for none and the darker the more; nil for one norm and for
+    /// pictures that are no predictions.
     let errors: [UInt8]?
   }
 
@@ -209,6 +210,8 @@ struct Pictures: Sendable {
       return
     }
     var found: [Int: [(norm: String, path: String)]] = [:]
+    // Those of pictures that a network makes are no right or wrong.
+    let hasErrors = record.data.unit == "slices"
     for contender in analysis.contenders {
       guard let run = record.runs(of: contender, batchSize: analysis.batchSize).first, let folder = folder(run) else {
         continue
@@ -224,7 +227,7 @@ struct Pictures: Sendable {
       let overlays = found[number]!.compactMap { norm, path in
         FileManager.default.contents(atPath: path).map { (norm: norm, png: [UInt8]($0), path: path) }
       }
-      let errors = overlays.count > 1 ? Self.errors(overlays.map(\.path)) : nil
+      let errors = hasErrors && overlays.count > 1 ? Self.errors(overlays.map(\.path)) : nil
       return overlays.isEmpty
         ? nil : Slice(number: number, overlays: overlays.map { ($0.norm, $0.png) }, errors: errors)
     }
@@ -258,6 +261,11 @@ struct Pictures: Sendable {
 }
 
 extension ComparisonRecord {
+  /// What ``DataRecord/constantScores`` are of.
+  var baseline: String {
+    configuration["model"] == "style" ? "leaving the pictures as they are" : "a constant prediction"
+  }
+
   /// The finished runs that a contender stands for, by seed.
   func runs(of contender: ContenderRecord, batchSize: Int) -> [RunRecord] {
     runs.filter {

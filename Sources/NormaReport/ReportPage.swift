@@ -37,7 +37,8 @@ extension Report: PageParts {
         sweep.map { figures([$0]) + note(intervals) } ?? ""
       ),
       ("cost", "Cost", perBatchSize { figures(costs($0.analysis)) }),
-      ("shares", "Learned shares", sharesSection), ("slices", "Slices", slices),
+      ("shares", "Learned shares", sharesSection),
+      ("slices", record.data.unit == "slices" ? "Slices" : "Pictures", slices),
       ("runs", "All trainings", "<details><summary>\(record.runs.count) trainings</summary>\n\(trainings)</details>"),
       ("setup", "Data, machine and options", setup), ("reproduce", "Run it again", reproduction),
       ("limits", "Limits", "<ul>\(limits.map { "<li>\(escaped($0))</li>" }.joined(separator: "\n"))</ul>"),
@@ -167,9 +168,15 @@ extension Report: PageParts {
 
   private var slices: String {
     guard !pictures.slices.isEmpty else { return "" }
+    let isSegmentation = record.data.unit == "slices"
+    let title = isSegmentation ? "Slice" : "Picture"
     let parts = pictures.slices.map { slice in
       let overlays = slice.overlays.map { norm, png in
-        picture(png, "Slice \(slice.number) with the errors of \(norm) in colour", caption: norm)
+        picture(
+          png,
+          isSegmentation
+            ? "Slice \(slice.number) with the errors of \(norm) in colour" : "Picture \(slice.number) of \(norm)",
+          caption: norm)
       }
       let errors = slice.errors.map {
         [
@@ -179,7 +186,13 @@ extension Report: PageParts {
         ]
       }
       return
-        "<h3>Slice \(slice.number)</h3>\n<div class=\"pictures\">\n\((overlays + (errors ?? [])).joined(separator: "\n"))\n</div>"
+        "<h3>\(title) \(slice.number)</h3>\n<div class=\"pictures\">\n\((overlays + (errors ?? [])).joined(separator: "\n"))\n</div>"
+    }
+    guard isSegmentation else {
+      return note(
+        "What the networks of the first seed make of pictures that did not train them, at the smallest batch size. Picture 0 shows from "
+          + "above the contents, the styles and the results; the others are results alone.")
+        + parts.joined(separator: "\n")
     }
     return note(
       "Predictions of the first seed at the smallest batch size: red where too high a class was predicted, blue where too low a "
@@ -237,7 +250,7 @@ extension Report: PageParts {
         ("size", data.extent),
       ] + (data.classes > 0 ? [("classes", "\(data.classes)")] : [])
         + ScoreName.allCases.compactMap { score in
-          data.constantScores[score.rawValue].map { ("\(score.title) of a constant prediction", fixed($0, 4)) }
+          data.constantScores[score.rawValue].map { ("\(score.title) of \(record.baseline)", fixed($0, 4)) }
         })
       + list(
         "Machine and software",

@@ -7,9 +7,10 @@ struct CompareCommand: ParsableCommand {
     commandName: "compare",
     abstract: "Train a network under several normalizations with equal weights, data and order, and compare.",
     discussion: """
-      Without --images and --labels it uses a built-in synthetic stack that resembles electron microscopy.
-      The output folder holds report.html, charts, results.json, history-NORM.csv, weights-NORM.safetensors, predictions-NORM.tif and \
-      overlays/NORM-slice-N.png. Ctrl-C ends the run after the current step, with the table of what there is; --resume goes on \
+      Without files it uses built-in synthetic data: a stack that resembles electron microscopy for unet, shapes for alexnet, optical \
+      flow for mean-spot, digits for mnist-dense and mnist-lstm.
+      The output folder holds report.html, charts, results.json, history-NORM.csv, weights-NORM.safetensors and what the network makes \
+      of the scored samples: predictions-NORM.tif and overlays/NORM-slice-N.png of unet, predictions-NORM.csv of the others. Ctrl-C ends the run after the current step, with the table of what there is; --resume goes on \
       with it as if it had not been interrupted.
       """)
 

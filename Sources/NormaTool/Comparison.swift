@@ -58,6 +58,7 @@ struct Comparison {
     case .meanSpot: try run(meanSpot(setting), session)
     case .mnistDense: try run(mnistDense(setting), session)
     case .mnistLSTM: try run(mnistLSTM(setting), session)
+    case .style: try run(style(setting), session)
     }
   }
 
@@ -245,7 +246,7 @@ struct Comparison {
     _ record: ComparisonRecord, _ earlier: ComparisonRecord, _ grid: Grid, in folder: String
   ) throws {
     // The data are told apart by their digest, wherever they lie; threads change rounding and times, which is warned of.
-    let free = earlier.data.digest == nil ? ["threads"] : ["threads", "images", "labels"]
+    let free = earlier.data.digest == nil ? ["threads"] : ["threads", "images", "labels", "content", "features"]
     let different = record.differentOptions(from: earlier).filter { !free.contains($0.name) }
     guard different.isEmpty else {
       let list = different.map { "--\($0.name) \($0.there ?? "not given") there, \($0.here ?? "not given") now" }

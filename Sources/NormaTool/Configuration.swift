@@ -38,7 +38,8 @@ enum Configuration {
     "batch-size": ["batch-sizes"], "batch-sizes": ["batch-size"], "learning-rate": ["learning-rates"],
     "learning-rates": ["learning-rate"], "momentum": ["optimizer", "optimizers"], "optimizer": ["optimizers"],
     "optimizers": ["optimizer"], "synthetic-size": ["images"],
-    "synthetic-slices": ["images"], "synthetic-seed": ["images"],
+    "synthetic-slices": ["images"], "synthetic-seed": ["images", "content"], "synthetic-images": ["images", "content"],
+    "content": ["synthetic-images", "synthetic-seed"],
     "images": ["synthetic-size", "synthetic-slices", "synthetic-seed"],
     "labels": ["synthetic-size", "synthetic-slices", "synthetic-seed"],
   ]

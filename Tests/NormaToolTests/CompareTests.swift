@@ -298,26 +298,4 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     #expect(record.analysis[0].contenders.map(\.learningRate) == [0.01])
     #expect(outcome.output.contains(" failed: "))
   }
-
-  @Test func describeListsTheLoggedTotals() throws {
-    let outcome = try Tool.run([
-      "describe", "unet", "--norm", "switchable", "--width", "64", "--as-logged", "--size", "32",
-    ])
-    #expect(outcome.status == 0, "\(outcome.errors)")
-    #expect(outcome.output.contains("Total parameters: 31,060,995"))
-    #expect(outcome.output.contains("Non-trainable parameters: 13,568"))
-  }
-
-  @Test func describeTakesTheNetworksOptions() throws {
-    let outcome = try Tool.run([
-      "describe", "unet", "--width", "1", "--padding", "valid", "--upsampling", "transposed", "--head", "plain",
-      "--size",
-      "572",
-    ])
-    #expect(outcome.status == 0, "\(outcome.errors)")
-    #expect(outcome.output.contains("decoder.3.up.conv (TransposedConvolution)"))
-    #expect(outcome.output.contains("[N, 1, 388, 388]"))
-    let other = try Tool.run(["describe", "unet", "--padding", "valid", "--size", "512"])
-    #expect(other.status != 0 && other.errors.contains("188, 204, 220, …, got 512"), "\(other.errors)")
-  }
 }

@@ -36,48 +36,7 @@ import Testing
       trainer = try SegmentationTrainer(model, data, options, generators: [generator])
     }
 
-    /// Everything that must not depend on interruptions.
-    func result() throws -> Result {
-      var last: [String: [Double]] = [:]
-      for (key, value) in model.stateDictionary() { last[key] = try value.array() }
-      try trainer.restoreBest()
-      var best: [String: [Double]] = [:]
-      for (key, value) in model.stateDictionary() { best[key] = try value.array() }
-      return Result(
-        history: trainer.history.map {
-          var record = $0
-          (record.seconds, record.validationSeconds, record.dataWaitSeconds) = (0, 0, 0)
-          return record
-        }, bestEpoch: trainer.bestEpoch, steps: trainer.stepMilliseconds.count, last: last, best: best)
-    }
-  }
-
-  private struct Result: Equatable {
-    let history: [EpochRecord]
-    let bestEpoch: Int?
-    let steps: Int
-    let last: [String: [Double]]
-    let best: [String: [Double]]
-  }
-
-  /// Trains, asked to end after every `steps` steps, each time going on with fresh objects.
-  private func interrupted(
-    every steps: Int, at path: String, _ make: () throws -> Training
-  ) throws -> (result: Result, parts: Int) {
-    for part in 1...100 {
-      let training = try make()
-      if part > 1 { try training.trainer.restore(from: SafetensorsReader(path)) }
-      var done = 0
-      do {
-        try training.trainer.run(
-          onStep: { _ in done += 1 },
-          checkpoints: CheckpointPlan(isInterrupted: { done >= steps }) {
-            try training.trainer.writeCheckpoint(to: path)
-          })
-        return (try training.result(), part)
-      } catch is TrainingInterrupted {}
-    }
-    throw TrainingError("no end")
+    func result() throws -> TrainingResult { try TrainingResult(trainer) }
   }
 
   @Test(arguments: OptimizerKind.allCases, [2, 5])
@@ -88,7 +47,7 @@ import Testing
     try whole.trainer.run()
     let expected = try whole.result()
     #expect(expected.steps == 12)
-    let (result, parts) = try interrupted(every: steps, at: folder.path("c"), make)
+    let (result, parts) = try interrupted(every: steps, at: folder.path("c")) { try make().trainer }
     #expect(result == expected)
     // After the last step there is nothing to interrupt.
     #expect(parts == (12 + steps - 1) / steps)
@@ -124,7 +83,7 @@ import Testing
     }
     let whole = try make()
     try whole.trainer.run()
-    let (result, parts) = try interrupted(every: 5, at: folder.path("c"), make)
+    let (result, parts) = try interrupted(every: 5, at: folder.path("c")) { try make().trainer }
     #expect(try result == whole.result())
     #expect(parts > 1)
   }
@@ -146,7 +105,7 @@ import Testing
         }
         try Safetensors.write(entries, metadata: file.metadata, to: path)
       }
-      return training
+      return training.trainer
     }
     #expect(try result != whole.result())
   }

@@ -45,13 +45,16 @@ struct DataOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Decides the synthetic stack or images. (default: 0)", valueName: "seed"))
   var syntheticSeed: UInt64?
 
-  @Option(help: ArgumentHelp("How many synthetic images there are in all. (default: 2000)", valueName: "count"))
+  @Option(
+    help: ArgumentHelp(
+      "How many synthetic images there are in all. (default: \(ModelName.defaultsTold(of: ModelName.images) { "\($0.defaults.syntheticImages)" }))",
+      valueName: "count"))
   var syntheticImages: Int?
 
   @Option(
     help: ArgumentHelp(
       "Side to which pictures of a folder are resized and cut, and of synthetic ones. Above 64 AlexNet is that for large images. "
-        + "(default: 64)", valueName: "pixels"))
+        + "(default: \(defaultImageSize))", valueName: "pixels"))
   var imageSize: Int?
 
   @Option(
@@ -82,6 +85,19 @@ struct DataOptions: ParsableArguments {
       valueName: "path"), completion: .file())
   var scores: String?
 
+  @Option(
+    help: ArgumentHelp(
+      "Folder of PNG files for style to learn on, instead of the built-in pictures.", valueName: "folder"),
+    completion: .directory)
+  var content: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Pictures whose style to paint in, separated by commas: PNG files, folders of them, or built-in ones "
+        + "(\(SyntheticTextures.styleNames.joined(separator: ", "))). (default: mosaic)", valueName: "list"),
+    completion: .file(), transform: commaSeparated)
+  var styles: [String]?
+
   func validate() throws {
     if labels != nil, images == nil { throw Self.withoutPartner }
     let flow = [flowU, flowV, strain, scores].compactMap { $0 }
@@ -89,7 +105,7 @@ struct DataOptions: ParsableArguments {
       throw ValidationError(
         "--flow-u, --flow-v, --strain and --scores belong together: give all, or none for the built-in synthetic flow.")
     }
-    if images != nil || !flow.isEmpty,
+    if images != nil || content != nil || !flow.isEmpty,
       syntheticSize != nil || syntheticSlices != nil || syntheticSeed != nil || syntheticImages != nil
     {
       throw ValidationError("the --synthetic options are for built-in data; leave them out with files.")
@@ -130,6 +146,7 @@ struct DataOptions: ParsableArguments {
       ("synthetic-slices", syntheticSlices != nil), ("synthetic-images", syntheticImages != nil),
       ("image-size", imageSize != nil), ("val-share", valShare != nil), ("test-share", testShare != nil),
       ("flow-u", flowU != nil), ("flow-v", flowV != nil), ("strain", strain != nil), ("scores", scores != nil),
+      ("content", content != nil), ("styles", styles != nil),
     ].filter(\.1).map(\.0)
   }
 

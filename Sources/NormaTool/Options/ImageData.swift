@@ -4,20 +4,24 @@ import NormaFormats
 import NormaRecords
 
 extension DataOptions {
-  private static let syntheticCount = 2000
+  /// Side of pictures of any size, and of made-up ones.
+  static let defaultImageSize = 64
   private static let validationShare = 0.15
 
   /// Images with classes: the user's, or those that `synthetic` makes.
   /// - Parameters:
   ///   - side: to which pictures of any size are resized.
+  ///   - count: of synthetic images where the command line gives none.
   ///   - synthetic: makes so many images by a seed.
   func loadClasses(
-    side: Int, isRepeated: Bool, earlier: ComparisonRecord?,
+    side: Int, count: Int, isRepeated: Bool, earlier: ComparisonRecord?,
     synthetic: (_ count: Int, _ seed: UInt64) throws -> ImageDataset
   ) throws -> LoadedImages {
     guard let images else {
-      let made = try synthetic(syntheticImages ?? Self.syntheticCount, seedOfSynthetic)
-      return try parted(made, nil, isSynthetic: true, unit: "images", isRepeated, earlier, syntheticConfiguration)
+      let count = syntheticImages ?? count
+      return try parted(
+        synthetic(count, seedOfSynthetic), nil, isSynthetic: true, unit: "images", isRepeated, earlier,
+        syntheticConfiguration(count))
     }
     var configuration = ["images": images]
     if let labels {
@@ -31,19 +35,45 @@ extension DataOptions {
       found.images, found.test, isSynthetic: false, unit: "images", isRepeated, earlier, configuration)
   }
 
+  /// Pictures for style transfer.
+  func loadContents(side: Int, count: Int, isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
+    guard let content else {
+      let count = syntheticImages ?? count
+      let made = SyntheticTextures(side: side, seed: seedOfSynthetic).contents(count)
+      return try parted(
+        made, nil, isSynthetic: true, unit: "images", isRepeated, earlier, syntheticConfiguration(count))
+    }
+    return try parted(
+      .pictures(content, side: side, inColour: true), nil, isSynthetic: false, unit: "images", isRepeated, earlier,
+      ["content": content])
+  }
+
+  /// A picture per style, in the order in which they are named.
+  func loadStyles(side: Int) throws -> ImageDataset {
+    let words = styles ?? ["mosaic"]
+    let painted = SyntheticTextures(side: side, seed: seedOfSynthetic).styles()
+    let parts = try words.map { word in
+      if let number = SyntheticTextures.styleNames.firstIndex(of: word) { return painted.part([number], name: word) }
+      return try ImageDataset.pictures([word], side: side, inColour: true, name: word)
+    }
+    return try ImageDataset.joined(parts, name: words.joined(separator: ", "))
+  }
+
   /// Optical flow with scores.
-  func loadFlow(isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
+  func loadFlow(count: Int, isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
     guard let flowU, let flowV, let strain, let scores else {
-      let made = SyntheticFlow(count: syntheticImages ?? Self.syntheticCount, seed: seedOfSynthetic).make()
-      return try parted(made, nil, isSynthetic: true, unit: "frames", isRepeated, earlier, syntheticConfiguration)
+      let count = syntheticImages ?? count
+      return try parted(
+        SyntheticFlow(count: count, seed: seedOfSynthetic).make(), nil, isSynthetic: true, unit: "frames", isRepeated,
+        earlier, syntheticConfiguration(count))
     }
     return try parted(
       .spotting(u: flowU, v: flowV, strain: strain, scores: scores), nil, isSynthetic: false, unit: "frames",
       isRepeated, earlier, ["flow-u": flowU, "flow-v": flowV, "strain": strain, "scores": scores])
   }
 
-  private var syntheticConfiguration: [String: String] {
-    ["synthetic-images": "\(syntheticImages ?? Self.syntheticCount)", "synthetic-seed": "\(seedOfSynthetic)"]
+  private func syntheticConfiguration(_ count: Int) -> [String: String] {
+    ["synthetic-images": "\(count)", "synthetic-seed": "\(seedOfSynthetic)"]
   }
 
   private func parted(

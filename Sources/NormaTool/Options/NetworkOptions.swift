@@ -6,7 +6,8 @@ import NormaNormalization
 struct NetworkOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Channels of the first level or stage; deeper ones have more. (default: 64)", valueName: "channels"))
+      "Channels of the first level or stage; deeper ones have more. (default: 64 for unet, 16 for alexnet, which is AlexNet with 64, "
+        + "and style)", valueName: "channels"))
   var width: Int?
 
   @Option(help: ArgumentHelp("Number of the U-Net's poolings. (default: 4)", valueName: "poolings"))
@@ -50,8 +51,25 @@ struct NetworkOptions: ParsableArguments {
     help: ArgumentHelp(
       "Where mean-spot has the attention module CBAM: \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", ")). "
         + "A list compares every norm with each. (default: none)", valueName: "list"),
-    transform: AttentionList.init(parsing:))
+    completion: .list(MeanSpotter.Attention.allCases.map(\.rawValue)), transform: AttentionList.init(parsing:))
   var attention: AttentionList?
+
+  @Option(
+    help: ArgumentHelp(
+      "What style trains: transformation (a residual network that learns its style, or by instance normalization several) or "
+        + "adaptive (a decoder of features that take the style picture's mean and deviation; without norms). (default: transformation)",
+      valueName: "name"))
+  var network: StyleNetworkName?
+
+  @Option(
+    help: ArgumentHelp(
+      "Classifier that the loss of style looks through: safetensors weights of torchvision's vgg16 or vgg19. (default: a small one "
+        + "is trained first, on built-in pictures)", valueName: "path"), completion: .file())
+  var features: String?
+
+  enum StyleNetworkName: String, ExpressibleByArgument, CaseIterable {
+    case transformation, adaptive
+  }
 
   /// Those that are compared.
   var attentions: [MeanSpotter.Attention] { attention?.values ?? [.none] }
@@ -76,6 +94,7 @@ struct NetworkOptions: ParsableArguments {
       ("width", width != nil), ("depth", depth != nil), ("upsampling", upsampling != nil), ("padding", padding != nil),
       ("residual", residual != nil), ("dimensions", dimensions != nil), ("dropout", dropout != nil),
       ("head", head != nil), ("hidden", hidden != nil), ("attention", attention != nil),
+      ("network", network != nil), ("features", features != nil),
     ].filter(\.1).map(\.0)
   }
 

@@ -39,7 +39,7 @@ struct TrainingCommandOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "How samples are varied. unet: none, flips (the eight symmetries of the square; default) or full (also shift, zoom, shear, "
-        + "rotation, elastic deformation and grey values). Others: none (default), shift or, for alexnet, flips (left to right) or "
+        + "rotation, elastic deformation and grey values). Others: none (default), shift or, for alexnet and style, flips (left to right) or "
         + "full (both).", valueName: "kind"))
   var augment: AugmentationName?
 
@@ -56,6 +56,15 @@ struct TrainingCommandOptions: ParsableArguments {
     inversion: .prefixedNo, exclusivity: .chooseLast,
     help: "Weigh pixels between close cells more, and the classes equally, by the U-Net paper's weight map.")
   var borderWeights: Bool?
+
+  @Option(
+    help: ArgumentHelp(
+      "Factor of the style's part in the loss of style. (default: \(StyleWeights.style), adaptive \(StyleWeights.adaptive))",
+      valueName: "factor"))
+  var styleWeight: Double?
+
+  @Option(help: ArgumentHelp("Factor of the content's part. (default: 1)", valueName: "factor"))
+  var contentWeight: Double?
 
   @Option(help: ArgumentHelp("adam, adamw, sgd, nesterov, rmsprop or adagrad. (default: adam)", valueName: "name"))
   var optimizer: OptimizerKind?
@@ -127,6 +136,13 @@ struct TrainingCommandOptions: ParsableArguments {
       case .full: return .full
       case .shift: throw ValidationError("--augment shift is for whole images; crops lie anywhere as they are.")
       }
+    }
+
+    /// Of pictures, of which a mirror image is one too.
+    func ofPictures(side: Int) -> ImageAugmentation {
+      let shift = self == .shift || self == .full ? side / 8 : 0
+      return ImageAugmentation(
+        shift: shift, padding: shift > 0 ? .mirror : .zero, flips: self == .flips || self == .full)
     }
 
     /// Of whole images that must not be mirrored.
@@ -223,6 +239,11 @@ struct TrainingCommandOptions: ParsableArguments {
       throw ValidationError("--early-stopping must be at least 1, got \(earlyStopping).")
     }
     if let ema, !(0..<1).contains(ema) { throw ValidationError("--ema must be at least 0 and below 1, got \(ema).") }
+    for (name, weight) in [("style", styleWeight), ("content", contentWeight)] {
+      if let weight, !(weight >= 0 && weight.isFinite) {
+        throw ValidationError("--\(name)-weight must be at least 0, got \(weight).")
+      }
+    }
     guard weightDecay >= 0, weightDecay.isFinite else {
       throw ValidationError("--weight-decay must be at least 0, got \(weightDecay).")
     }
@@ -233,7 +254,8 @@ struct TrainingCommandOptions: ParsableArguments {
     [
       ("crop", crop != nil), ("crop-slices", cropSlices != nil), ("augment", augment != nil), ("loss", loss != nil),
       ("class-weights", classWeights != nil),
-      ("border-weights", borderWeights != nil),
+      ("border-weights", borderWeights != nil), ("style-weight", styleWeight != nil),
+      ("content-weight", contentWeight != nil),
     ].filter(\.1).map(\.0)
   }
 
@@ -253,12 +275,14 @@ struct TrainingCommandOptions: ParsableArguments {
     }
   }
 
-  func options(defaults: (epochs: Int, batchSize: Int)) throws -> TrainingOptions {
+  func options(defaults: ModelName.Defaults) throws -> TrainingOptions {
     var options = TrainingOptions()
     options.epochs = epochs ?? defaults.epochs
-    options.optimizer = optimizerOrDefault
-    options.learningRate = learningRate ?? optimizerOrDefault.defaultLearningRate
-    options.momentum = momentum ?? optimizerOrDefault.defaultMomentum
+    let optimizer = optimizerOrDefault
+    options.optimizer = optimizer
+    let ownRate = [.adam, .adamw, .rmsprop].contains(optimizer) ? defaults.adaptiveLearningRate : nil
+    options.learningRate = learningRate ?? ownRate ?? optimizer.defaultLearningRate
+    options.momentum = momentum ?? optimizer.defaultMomentum
     options.weightDecay = weightDecay
     options.schedule = schedule
     options.dtype = dtype.dtype
