@@ -60,7 +60,7 @@ extension Report {
     return [
       Chart(
         name: "rates-batch\(analysis.batchSize)",
-        title: "Validation loss by learning rate, batch size \(analysis.batchSize)",
+        title: "Loss by learning rate, batch size \(analysis.batchSize)",
         description: "Of the best epoch: mean over seeds, and from the lowest to the highest run. "
           + told(
             series.map { one in

@@ -64,7 +64,7 @@ import Testing
     }
     let whole = try make()
     try whole.trainer.run()
-    #expect(try interrupted(every: 5, at: folder.path("c"), make).result == whole.result())
+    #expect(try interrupted(every: 5, at: folder.path("c")) { try make().trainer }.result == whole.result())
   }
 
   @Test(arguments: [Normalization.batch, .group(groups: 2)]) func averagesPlateausAndEarlyEnds(norm: Normalization)
