@@ -137,8 +137,9 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
     Case(padding: .valid, dimensions: 2, depth: 2, size: (17, 16, 2)),
     // Of 2 and 3 slices a walk of 8 and 16 needs many turns.
     Case(padding: .same, dimensions: 3, depth: 3, size: (33, 26, 2)),
-    Case(padding: .same, dimensions: 3, outputs: 3, size: (24, 31, 3)),
-    Case(padding: .same, dimensions: 3, size: (20, 20, 1)), Case(padding: .valid, dimensions: 3, size: (19, 22, 3)),
+    Case(padding: .same, dimensions: 3, depth: 3, outputs: 3, size: (24, 31, 3)),
+    Case(padding: .same, dimensions: 3, depth: 2, size: (20, 20, 1)),
+    Case(padding: .valid, dimensions: 3, size: (19, 22, 3)),
     Case(padding: .valid, dimensions: 3, outputs: 3, size: (24, 21, 5)),
   ])
   func evaluationIsAPassOverMirroredSlices(_ item: Case) throws {
@@ -163,8 +164,13 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
     }
     #expect(evaluation.probabilities.count == slices && evaluation.predictions.count == slices)
 
-    let (rows, columns) = (options.inputRange(forOutput: height), options.inputRange(forOutput: width))
-    let depths = isVolume ? options.inputRange(forOutput: slices) : 0..<1
+    // With padding what is missing comes at the end, without it around the slice.
+    func range(_ wanted: Int) -> Range<Int> {
+      let multiple = options.extentMultiple
+      return item.padding == .valid
+        ? options.inputRange(forOutput: wanted) : 0..<(wanted + multiple - 1) / multiple * multiple
+    }
+    let (rows, columns, depths) = (range(height), range(width), isVolume ? range(slices) : 0..<1)
     if isVolume { #expect(depths.count > 2 * slices, "the case is to need several turns") }
     let images = (0..<slices).map(data.validation.image)
     var (loss, right, counted) = (0.0, 0, 0)
