@@ -117,7 +117,7 @@ let package = Package(
       dependencies: ["NormaPrediction", "NormaTraining", "NormaModels", "TestSupport"]),
     .testTarget(
       name: "NormaTrainingTests", dependencies: ["NormaTraining", "NormaModels", "NormaData", "TestSupport"]),
-    .testTarget(name: "NormaExperimentTests", dependencies: ["NormaExperiment"]),
+    .testTarget(name: "NormaExperimentTests", dependencies: ["NormaExperiment", "TestSupport"]),
     .testTarget(name: "NormaMetricsTests", dependencies: ["NormaMetrics"]),
     .testTarget(name: "NormaStatisticsTests", dependencies: ["NormaStatistics"]),
     .testTarget(
