@@ -116,7 +116,8 @@ let package = Package(
       name: "NormaPredictionTests",
       dependencies: ["NormaPrediction", "NormaTraining", "NormaModels", "TestSupport"]),
     .testTarget(
-      name: "NormaTrainingTests", dependencies: ["NormaTraining", "NormaModels", "NormaData", "TestSupport"]),
+      name: "NormaTrainingTests",
+      dependencies: ["NormaExperiment", "NormaTraining", "NormaModels", "NormaData", "TestSupport"]),
     .testTarget(name: "NormaExperimentTests", dependencies: ["NormaExperiment", "TestSupport"]),
     .testTarget(name: "NormaMetricsTests", dependencies: ["NormaMetrics"]),
     .testTarget(name: "NormaStatisticsTests", dependencies: ["NormaStatistics"]),

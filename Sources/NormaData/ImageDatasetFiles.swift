@@ -130,7 +130,9 @@ extension ImageDataset {
       targets: .classes(files.map { _ in 0 }, names: ["picture"]))
   }
 
-  private static func pngFiles(_ folder: String) throws -> [String] {
+  /// The PNG files of a folder, as numbers in their names count.
+  /// - Throws: `DataError` for a folder without any or with others.
+  public static func pngFiles(_ folder: String) throws -> [String] {
     let names = try folderNames(folder).sorted(by: precedesNaturally)
     guard !names.isEmpty else {
       throw DataError(

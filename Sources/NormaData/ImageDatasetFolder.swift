@@ -19,7 +19,8 @@ extension ImageDataset {
       guard let images = file("\(stem)-images-idx3-ubyte") else { return nil }
       guard let labels = file("\(stem)-labels-idx1-ubyte") else {
         throw DataError(
-          .files, "Expected '\(stem)-labels-idx1-ubyte' beside '\(images)', which is not there; labels belong to images.")
+          .files,
+          "Expected '\(stem)-labels-idx1-ubyte' beside '\(images)', which is not there; labels belong to images.")
       }
       return try mnist(images: images, labels: labels, classes: classes, name: path)
     }

@@ -2,7 +2,7 @@
 public struct SampleOptions: Sendable, Codable, Equatable {
   /// The side of the square samples in pixels.
   public var crop: Int
-  /// Consecutive slices per sample: above 1 samples are volumes, whose slices are varied alike.
+  /// Consecutive slices per sample: above 1 samples are volumes, whose slices are varied alike but for noise.
   public var slices = 1
   /// Samples per batch; the last batch of an epoch holds the rest.
   public var batchSize: Int
@@ -48,7 +48,8 @@ public struct SampleOptions: Sendable, Codable, Equatable {
     guard (1...dataset.pages).contains(slices) else {
       throw DataError(
         .crop,
-        "Expected samples of 1 to \(dataset.pages) slices, as many as there are for training, received \(slices); choose fewer.")
+        "Expected samples of 1 to \(dataset.pages) slices, as many as there are for training, received \(slices); choose fewer."
+      )
     }
     try augmentation.validate()
     try borderWeighting?.validate()

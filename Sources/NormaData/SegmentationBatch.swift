@@ -72,7 +72,12 @@ extension SampleRenderer {
     let area = side * side
     let channels = dataset.channels
     let planes = samples.flatMap { sample in
-      (0..<slices).map { (page: sample.page + $0, origin: sample.origin, transform: sample.transform) }
+      (0..<slices).map { slice in
+        var transform = sample.transform
+        // Noise is of the pixel, as a microscope's.
+        transform.grey.noiseSeed &+= UInt64(slice)
+        return (page: sample.page + slice, origin: sample.origin, transform: transform)
+      }
     }
     var images = [Float](repeating: 0, count: planes.count * channels * area)
     var labels = [UInt8](repeating: 0, count: planes.count * area)

@@ -155,12 +155,12 @@ public struct SyntheticDigits: Sendable {
   private static func image(of digit: Int, using random: inout RandomSource) -> [UInt8] {
     let ways = shapes[digit]
     let strokes = ways[random.integer(below: ways.count)]
-    let height = random.uniform(in: Float(15)...22)
+    let height = random.uniform(in: Float(14)...20.5)
     let width = height * random.uniform(in: Float(0.5)...0.85)
     let slant = random.uniform(in: Float(-0.2)...0.5)
     // Near enough a rotation for small angles.
     let turn = random.uniform(in: Float(-0.22)...0.22)
-    let middle = SIMD2(13.5 + random.uniform(in: Float(-2.5)...2.5), 13.5 + random.uniform(in: Float(-2)...2))
+    let middle = SIMD2(13.5 + random.uniform(in: Float(-2.5)...2.5), 13.5 + random.uniform(in: Float(-1.5)...1.5))
     let unsteadiness = random.uniform(in: Float(0.01)...0.05)
     let thickness = random.uniform(in: Float(0.65)...1.6)
     let ink = random.uniform(in: Float(0.8)...1)

@@ -43,7 +43,7 @@ public struct SyntheticShapes: Sendable {
     let (ground, figure) = colours(using: &random)
     let (groundPatch, figurePatch) = (pool.patch(side: side, using: &random), pool.patch(side: side, using: &random))
     var canvas = SyntheticCanvas(side: side)
-    canvas.fill { x, y in blend(ground.0, ground.1, 0.5 + 0.3 * groundPatch[x, y]) }
+    canvas.fill { x, y in blend(ground.0, ground.1, 0.5 + 0.24 * groundPatch[x, y]) }
     let extent = Float(side)
     for _ in 0..<random.integer(below: 5) {
       let place = SIMD2(random.uniform(in: 0...extent), random.uniform(in: 0...extent))
@@ -58,9 +58,9 @@ public struct SyntheticShapes: Sendable {
       extent / 2 + random.uniform(in: -room...room), extent / 2 + random.uniform(in: -room...room))
     let direction = random.direction()
     canvas.paint(
-      centre, reach: radius, colour: { x, y in blend(figure.0, figure.1, 0.5 + 0.3 * figurePatch[x, y]) },
+      centre, reach: radius, colour: { x, y in blend(figure.0, figure.1, 0.5 + 0.24 * figurePatch[x, y]) },
       distance: { radius * Self.distance(turned($0 / radius, direction), number) })
-    return canvas.bytes(noise: 0.04, using: &random)
+    return canvas.bytes(noise: 0.03, using: &random)
   }
 
   /// Two colours of the background and two of the shape, which differ in the mean.
@@ -71,7 +71,7 @@ public struct SyntheticShapes: Sendable {
       let ground = (random.colour(), random.colour())
       let figure = (random.colour(), random.colour())
       let difference = (figure.0 + figure.1 - ground.0 - ground.1) / 2
-      if (difference * difference).sum() > 0.16 { return (ground, figure) }
+      if (difference * difference).sum() > 0.22 { return (ground, figure) }
     }
   }
 

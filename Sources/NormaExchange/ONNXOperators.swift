@@ -130,7 +130,7 @@ extension ONNXTranslator {
     "aten::max_pool1d": pooling("MaxPool"), "aten::max_pool2d": pooling("MaxPool"),
     "aten::max_pool3d": pooling("MaxPool"), "aten::avg_pool1d": pooling("AveragePool"),
     "aten::avg_pool2d": pooling("AveragePool"), "aten::avg_pool3d": pooling("AveragePool"),
-    "aten::adaptive_avg_pool1d": toOne, "aten::adaptive_avg_pool2d": toOne, "aten::adaptive_avg_pool3d": toOne,
+    "aten::adaptive_avg_pool1d": adaptive, "aten::adaptive_avg_pool2d": adaptive, "aten::adaptive_avg_pool3d": adaptive,
     "aten::upsample_nearest1d": resize(nearest), "aten::upsample_nearest2d": resize(nearest),
     "aten::upsample_nearest3d": resize(nearest), "aten::upsample_linear1d": resize(linear),
     "aten::upsample_bilinear2d": resize(linear), "aten::upsample_trilinear3d": resize(linear),
@@ -170,11 +170,21 @@ extension ONNXTranslator {
     }
   }
 
-  private static let toOne: Translation = { t, c in
-    guard try c.ints(1).allSatisfy({ $0 == 1 }) else {
-      throw ONNXExportError("'\(c.first.name)' to other extents than 1, which ONNX has no operator for")
+  private static let adaptive: Translation = { t, c in
+    let extents = try c.ints(1)
+    if extents.allSatisfy({ $0 == 1 }) { return [t.emit("GlobalAveragePool", [try c.value(0)])] }
+    let (a, b) = try c.tensors(0)
+    let given = Array(a.shape.suffix(extents.count))
+    // Windows of one size, as long as the input has this one.
+    guard given == b.shape.suffix(extents.count), zip(given, extents).allSatisfy({ $0 % $1 == 0 }) else {
+      throw ONNXExportError(
+        "'\(c.first.name)' of \(given) positions to \(extents), which ONNX has no operator for unless both are fixed and windows "
+          + "of one size")
     }
-    return [t.emit("GlobalAveragePool", [try c.value(0)])]
+    let kernel = zip(given, extents).map { $0 / $1 }
+    return [
+      t.emit("AveragePool", [try c.value(0)], [("kernel_shape", .ints(kernel)), ("strides", .ints(kernel))])
+    ]
   }
 
   private static let nearest: [(String, ONNX.Attribute)] = [

@@ -79,14 +79,15 @@ public struct Experiment<Work: Workload> {
   /// Checks what can be checked before anything is trained.
   public func validate(_ grid: Grid) throws {
     for cell in grid.cells {
-      try options(cell.record).validate()
+      try options(cell).validate()
       try workload.validate(cell)
     }
   }
 
-  private func options(_ cell: CellRecord) -> TrainingOptions {
+  private func options(_ cell: Grid.Cell) -> TrainingOptions {
     var options = workload.options
-    options.learningRate = cell.learningRate
+    options.learningRate = cell.record.learningRate
+    if let choice = cell.optimizer { (options.optimizer, options.momentum) = (choice.kind, choice.momentum) }
     options.keepsBest = true
     return options
   }
@@ -104,7 +105,7 @@ public struct Experiment<Work: Workload> {
     onStep: (TrainingProgress) throws -> Void, onUpdate: (RunRecord) throws -> Void,
     onTrained: (Module) throws -> Void = { _ in }
   ) throws -> Outcome {
-    let options = options(cell.record)
+    let options = options(cell)
     let generators = try CellGenerators(seed: cell.record.seed, device: options.device)
     let task = try workload.task(cell, generators)
     let model = task.model

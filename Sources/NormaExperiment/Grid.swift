@@ -1,5 +1,6 @@
 import NormaNormalization
 import NormaRecords
+import NormaTraining
 
 /// What is varied between trainings that are otherwise alike.
 public struct Grid: Sendable {
@@ -7,6 +8,8 @@ public struct Grid: Sendable {
   public var norms: [Normalization]
   /// Kinds of the network that every norm is compared in, by name; an empty name is the plain one, which is not told.
   public var variants: [String]
+  /// What every norm is trained by; nil stands for that of the workload's options, which is not told.
+  public var optimizers: [OptimizerChoice?]
   /// Samples per training step.
   public var batchSizes: [Int]
   /// For `TrainingOptions.learningRate`.
@@ -16,10 +19,12 @@ public struct Grid: Sendable {
 
   /// All combinations of the given values; an empty list leaves no cell.
   public init(
-    norms: [Normalization], variants: [String] = [""], batchSizes: [Int], learningRates: [Double], seeds: [UInt64]
+    norms: [Normalization], variants: [String] = [""], optimizers: [OptimizerChoice?] = [nil], batchSizes: [Int],
+    learningRates: [Double], seeds: [UInt64]
   ) {
     self.norms = norms
     self.variants = variants
+    self.optimizers = optimizers
     self.batchSizes = batchSizes
     self.learningRates = learningRates
     self.seeds = seeds
@@ -31,27 +36,42 @@ public struct Grid: Sendable {
     public let normalization: Normalization
     /// The network's; empty for the plain one.
     public let variant: String
-    /// The norm's name with that of the variant, batch size, learning rate and seed.
+    /// nil for that of the workload's options.
+    public let optimizer: OptimizerChoice?
+    /// The norm's name with those of variant and optimizer, batch size, learning rate and seed.
     public let record: CellRecord
   }
 
-  /// What is compared, by name.
-  public var contenders: [String] {
-    norms.flatMap { norm in variants.map { CellRecord.contender(norm.name, variant: $0) } }
+  private struct Contender {
+    let norm: Normalization
+    let variant: String
+    let optimizer: OptimizerChoice?
+
+    var name: String {
+      CellRecord.contender(norm.name, variants: [variant, optimizer?.name ?? ""])
+    }
   }
+
+  private var all: [Contender] {
+    norms.flatMap { norm in
+      variants.flatMap { variant in
+        optimizers.map { Contender(norm: norm, variant: variant, optimizer: $0) }
+      }
+    }
+  }
+
+  /// What is compared, by name.
+  public var contenders: [String] { all.map(\.name) }
 
   /// All combinations, seed by seed: what there is of an interrupted grid compares all norms on equal terms.
   public var cells: [Cell] {
     seeds.flatMap { seed in
       batchSizes.flatMap { batchSize in
         learningRates.flatMap { rate in
-          norms.flatMap { norm in
-            variants.map { variant in
-              Cell(
-                normalization: norm, variant: variant,
-                record: CellRecord(
-                  norm: CellRecord.contender(norm.name, variant: variant), batchSize: batchSize, learningRate: rate, seed: seed))
-            }
+          all.map {
+            Cell(
+              normalization: $0.norm, variant: $0.variant, optimizer: $0.optimizer,
+              record: CellRecord(norm: $0.name, batchSize: batchSize, learningRate: rate, seed: seed))
           }
         }
       }

@@ -1,3 +1,4 @@
+import Foundation
 import NormaData
 import NormaExchange
 import NormaFormats
@@ -57,7 +58,8 @@ public struct StyleClassifier {
     let layout: FeatureNetwork.Layout? =
       state["features.34.weight"] != nil ? .vgg19 : state["features.28.weight"] != nil ? .vgg16 : nil
     guard let layout, let first = state["features.0.weight"], first.rank == 4, first.shape[0] > 0 else {
-      throw expected("but has \(state.isEmpty ? "nothing" : state.keys.sorted().prefix(3).joined(separator: ", ") + ", …")")
+      throw expected(
+        "but has \(state.isEmpty ? "nothing" : state.keys.sorted().prefix(3).joined(separator: ", ") + ", …")")
     }
     var options = FeatureNetwork.Options(layout)
     options.width = first.shape[0]
@@ -80,7 +82,14 @@ public struct StyleClassifier {
   public func loss(_ weights: PerceptualLoss.Weights, forAdaptive stage: String? = nil) throws -> PerceptualLoss {
     let stages = network.options.stages
     guard let stage else {
+      var weights = weights
+      let env = ProcessInfo.processInfo.environment
+      weights.totalVariation = Double(env["TV"] ?? "0")!
       let last = (1...4).compactMap { block in stages.last { $0.hasPrefix("relu\(block)_") } }
+      if let first = env["FIRST"] {
+        let first = first.split(separator: ",").map(String.init)
+        return try PerceptualLoss(features: network, contentStage: env["CONTENT"]!, styleStages: first, weights: weights)
+      }
       return try PerceptualLoss(features: network, contentStage: last[1], styleStages: last, weights: weights)
     }
     return try PerceptualLoss(

@@ -36,7 +36,8 @@ public struct StyleGoal {
   static func checkColours(of images: ImageDataset) throws {
     guard images.channels == 3 else {
       throw TrainingError(
-        "style transfer takes pictures with 3 channels, got \(images.channels) in \(images.name); convert them to colour")
+        "style transfer takes pictures with 3 channels, got \(images.channels) in \(images.name); convert them to colour"
+      )
     }
   }
 

@@ -68,7 +68,8 @@ public struct StyleWorkload: Workload {
       (options.features, options.stage) = (goal.loss.features.options, stage)
       let network = try AdaptiveStyleNetwork(options, generator: generators.weights)
       try network.encoder.load(
-        stateDictionary: Dictionary(uniqueKeysWithValues: goal.loss.features.stateDictionary().map { ($0.key, $0.value) }))
+        stateDictionary: Dictionary(
+          uniqueKeysWithValues: goal.loss.features.stateDictionary().map { ($0.key, $0.value) }))
       made = .adaptive(network)
     }
     return try StyleTask(

@@ -44,20 +44,20 @@ public struct CSVTable: Sendable, Equatable {
 
 /// Reads comma-separated values (RFC 4180) with the columns' names in the first row.
 public enum CSV {
-  /// More fields than this are refused.
-  static let greatestFieldCount = 1 << 22
-
   /// Reads a table.
   ///
   /// Fields in quotes may hold commas, line ends and doubled quotes. Lines end in LF or CR LF; empty ones are passed over.
   /// Throws `FormatError` naming the line of what is wrong.
-  public static func read(_ path: String) throws -> CSVTable {
-    var parser = Parser(path: path, bytes: Array(try TextFile.read(path).utf8))
+  public static func read(_ path: String) throws -> CSVTable { try read(path, mostFields: 1 << 22) }
+
+  static func read(_ path: String, mostFields: Int) throws -> CSVTable {
+    var parser = Parser(path: path, mostFields: mostFields, bytes: Array(try TextFile.read(path).utf8))
     return try parser.table()
   }
 
   private struct Parser {
     let path: String
+    let mostFields: Int
     let bytes: [UInt8]
     var place = 0
     var line = 1
@@ -66,8 +66,9 @@ public enum CSV {
     private static let comma = UInt8(ascii: ",")
     private static let newline = UInt8(ascii: "\n")
 
-    init(path: String, bytes: [UInt8]) {
+    init(path: String, mostFields: Int, bytes: [UInt8]) {
       self.path = path
+      self.mostFields = mostFields
       self.bytes = bytes
       // The mark that some programs put before UTF-8.
       if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { place = 3 }
@@ -83,8 +84,8 @@ public enum CSV {
         let first = fields.count
         repeat {
           fields.append(try field(number: fields.count - first + 1))
-          guard fields.count <= CSV.greatestFieldCount else {
-            throw FormatError.reading(path, "it has more than \(CSV.greatestFieldCount) fields; cut it into parts")
+          guard fields.count <= mostFields else {
+            throw FormatError.reading(path, "it has more than \(mostFields) fields; cut it into parts")
           }
         } while separator()
         guard let names = columns else {

@@ -113,13 +113,14 @@ public final class AlexNet: Module, Layer, LayerContainer {
     func dropout() throws -> Dropout {
       try Dropout(probability: options.dropout, generator: dropoutGenerator ?? generator)
     }
-    func linear(_ inputs: Int, _ outputs: Int) throws -> Linear {
-      try Linear(inputs: inputs, outputs: outputs, generator: generator)
+    func linear(_ inputs: Int, _ outputs: Int, _ initializer: Initializer = .heNormal) throws -> Linear {
+      try Linear(inputs: inputs, outputs: outputs, initializer: initializer, generator: generator)
     }
     classifier = [
       try dropout(), try linear(channels[4] * side * side, hidden), ActivationLayer(.relu),
       try dropout(), try linear(hidden, hidden), ActivationLayer(.relu),
-      try linear(hidden, options.classes),
+      // The paper's deviation (section 5): all classes are about as likely at first.
+      try linear(hidden, options.classes, .normal(standardDeviation: 0.01)),
     ]
     classifierNorms = options.normalizesClassifier ? try [hidden, hidden].compactMap(options.norm) : []
   }

@@ -14,6 +14,8 @@ public final class MNISTLSTM: Module, Layer {
   public struct Options: Sendable {
     /// W, the features of a step.
     public var width = 28
+    /// The rows of the images that it is meant for; any number will do.
+    public var height = 28
     /// Units of every layer of the LSTM.
     public var hidden = 128
     public var layers = 1
@@ -29,7 +31,7 @@ public final class MNISTLSTM: Module, Layer {
     /// - Throws: ``NetworkError`` for numbers that cannot be; `NormalizationError` for a norm that cannot stand inside a cell, such
     ///   as batch normalization.
     public func validate() throws {
-      guard width > 0, hidden > 0, layers > 0, classes > 1 else {
+      guard width > 0, height > 0, hidden > 0, layers > 0, classes > 1 else {
         throw NetworkError(
           "the LSTM network expects a width, hidden units and layers of at least 1 and at least two classes, got "
             + "\(width), \(hidden), \(layers) and \(classes)")
@@ -71,7 +73,8 @@ extension MNISTLSTM.Options {
   /// The options by the names that weight files carry in their metadata.
   public var metadata: [String: String] {
     [
-      "architecture": "mnist-lstm", "width": "\(width)", "hidden": "\(hidden)", "layers": "\(layers)",
+      "architecture": "mnist-lstm", "width": "\(width)", "height": "\(height)", "hidden": "\(hidden)",
+      "layers": "\(layers)",
       "classes": "\(classes)", "dropout": "\(dropout)", "norm": normalization.name,
     ]
   }
@@ -83,6 +86,7 @@ extension MNISTLSTM.Options {
     self.init()
     let values = try NetworkMetadata(metadata, of: "mnist-lstm")
     width = try values.count("width", in: 1...4096, width)
+    height = try values.count("height", in: 1...4096, height)
     hidden = try values.count("hidden", in: 1...16384, hidden)
     layers = try values.count("layers", in: 1...64, layers)
     classes = try values.count("classes", in: 2...65536, classes)

@@ -62,6 +62,9 @@ public final class MeanSpotter: Module, Layer, PenalizedModule {
     }
   }
 
+  /// Rows and columns of every stream.
+  public static let side = 42
+
   public let options: Options
   public let streams: [MeanSpotterStream]
   public let attention: CBAM?
@@ -94,7 +97,9 @@ public final class MeanSpotter: Module, Layer, PenalizedModule {
     let merged = filters.reduce(0, +)
     let convolutions = try filters.map { try convolution(1, $0) }
     conv = try convolution(merged, 8)
-    output = try Linear(inputs: 8 * 7 * 7, outputs: 1, generator: generator)
+    // Small, so that the first outputs are near 0 and not many times as large as scores.
+    output = try Linear(
+      inputs: 8 * 7 * 7, outputs: 1, initializer: .normal(standardDeviation: 0.01), generator: generator)
     // Last, so that the other weights are the same with and without attention.
     streams = try zip(convolutions, filters).map { conv, filters in
       MeanSpotterStream(
@@ -107,7 +112,7 @@ public final class MeanSpotter: Module, Layer, PenalizedModule {
   }
 
   public func forward(_ input: Tensor) throws -> Tensor {
-    guard input.rank == 4, Array(input.shape.dropFirst()) == [3, 42, 42] else {
+    guard input.rank == 4, Array(input.shape.dropFirst()) == [3, Self.side, Self.side] else {
       throw NetworkError(
         "the spotter expected [N, 3, 42, 42] with the flow's u and v and the strain as channels, got \(input.shape)")
     }

@@ -129,7 +129,8 @@ public struct RunRecord: Codable, Sendable, Equatable {
 
 /// A place in the grid of trainings.
 public struct CellRecord: Codable, Sendable, Hashable {
-  /// Name as on the command line, and after a plus the kind of network where several are compared: `batch+cbam`.
+  /// Name as on the command line, and after a plus each the kind of network and the optimizer where several are compared:
+  /// `batch+cbam`, `batch+sgd:0`.
   public var norm: String
   public var batchSize: Int
   public var learningRate: Double
@@ -143,10 +144,10 @@ public struct CellRecord: Codable, Sendable, Hashable {
     self.seed = seed
   }
 
-  /// What is compared, by name: a norm, in a kind of network where several are compared.
-  /// - Parameter variant: the kind; "none" and an empty one are not told.
-  public static func contender(_ norm: String, variant: String) -> String {
-    variant.isEmpty || variant == "none" ? norm : "\(norm)+\(variant)"
+  /// What is compared, by name: a norm, in a kind of network and with an optimizer where several are compared.
+  /// - Parameter variants: these; "none" and empty ones are not told.
+  public static func contender(_ norm: String, variants: [String]) -> String {
+    ([norm] + variants.filter { !$0.isEmpty && $0 != "none" }).joined(separator: "+")
   }
 }
 

@@ -70,17 +70,21 @@ public enum ComparisonTable {
   /// What a reader of the numbers has to know.
   static func remarks(_ record: ComparisonRecord) -> [String] {
     let data = record.data
+    // Images with classes are drawn for each purpose.
+    let last = data.unit == "images" ? "" : "the last "
     let held =
       data.testSamples > 0
-      ? "\(data.validationSamples) to choose the epoch by, the last \(data.testSamples) for the scores"
-      : "the last \(data.validationSamples) for validation"
+      ? "\(data.validationSamples) to choose the epoch by, \(last)\(data.testSamples) for the scores"
+      : "\(last)\(data.validationSamples) for validation"
     let constant = ScoreName.allCases.compactMap { score in
       data.constantScores[score.rawValue].map { "\(score.title) \(fixed($0, 4))" }
     }
     var lines = [
       "",
       "Data: \(data.name), \(data.trainingSamples) \(data.unit) for training, \(held)."
-        + (constant.isEmpty ? "" : " \(record.baseline.prefix(1).uppercased())\(record.baseline.dropFirst()) scores \(constant.joined(separator: ", "))."),
+        + (constant.isEmpty
+          ? ""
+          : " \(record.baseline.prefix(1).uppercased())\(record.baseline.dropFirst()) scores \(constant.joined(separator: ", "))."),
     ]
     let isGrid = Set(record.runs.map(\.norm)).count < record.runs.count
     for run in record.runs {

@@ -222,8 +222,13 @@ extension ComparisonRecord {
     let rates = list("learning-rate", Double.init)
     let begun = Set(runs.map(\.cell))
     var (expected, missing) = (0, 0)
-    let variants = configuration["attention"] == nil ? ["none"] : list("attention", { $0 })
-    for norm in list("norms", { $0 }).flatMap({ norm in variants.map { CellRecord.contender(norm, variant: $0) } }) {
+    func variants(_ name: String) -> [String] { configuration[name] == nil ? [""] : list(name, { $0 }) }
+    let contenders = list("norms", { $0 }).flatMap { norm in
+      variants("attention").flatMap { kind in
+        variants("optimizers").map { CellRecord.contender(norm, variants: [kind, $0]) }
+      }
+    }
+    for norm in contenders {
       for batchSize in list("batch-size", { Int($0) }) {
         for rate in rates {
           for seed in 0..<count {

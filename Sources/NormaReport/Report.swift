@@ -116,12 +116,15 @@ public struct Report: Sendable {
 
 extension ComparisonRecord {
   /// What runs of one experiment may differ in.
-  public static let gridOptions: Set = ["norms", "attention", "seed", "seeds", "batch-size", "learning-rate", "diagnose"]
+  public static let gridOptions = Set(gridLists + ["seed", "seeds", "diagnose"])
+
+  /// The options whose values separated by commas span a grid.
+  public static let gridLists = ["norms", "attention", "optimizers", "batch-size", "learning-rate"]
 
   /// The options of several runs taken together.
   public static func configuration(of records: [ComparisonRecord], seeds: [UInt64]) -> [String: String] {
     var all = records[0].configuration
-    for name in ["norms", "attention", "batch-size", "learning-rate"] where all[name] != nil {
+    for name in gridLists where all[name] != nil {
       all[name] = unique(
         records.flatMap { ($0.configuration[name] ?? "").split(separator: ",").map(String.init) }
       ).joined(separator: ",")
@@ -259,7 +262,9 @@ struct Pictures: Sendable {
 
 extension ComparisonRecord {
   /// What ``DataRecord/constantScores`` are of.
-  var baseline: String { configuration["model"] == "style" ? "leaving the pictures as they are" : "a constant prediction" }
+  var baseline: String {
+    configuration["model"] == "style" ? "leaving the pictures as they are" : "a constant prediction"
+  }
 
   /// The finished runs that a contender stands for, by seed.
   func runs(of contender: ContenderRecord, batchSize: Int) -> [RunRecord] {

@@ -3,7 +3,7 @@ import NormaRecords
 extension Report {
   /// Every chart of the page. A norm looks the same in all of them.
   public var charts: [Chart] {
-    record.analysis.flatMap { [scoreChart($0)].compactMap { $0 } + curves($0) + costs($0) + shares($0) }
+    record.analysis.flatMap { [scoreChart($0)].compactMap { $0 } + curves($0) + rates($0) + costs($0) + shares($0) }
       + [sweep].compactMap { $0 }
   }
 
@@ -40,6 +40,35 @@ extension Report {
     RowPlot.Row(
       name: norm, rank: rank(norm), value: spread.mean / unit, low: spread.halfWidth.map { (spread.mean - $0) / unit },
       high: spread.halfWidth.map { (spread.mean + $0) / unit }, singles: singles, label: label)
+  }
+
+  /// The validation loss over the learning rates, of those that no training failed at; empty for one rate.
+  func rates(_ analysis: AnalysisRecord) -> [Chart] {
+    let runs = record.runs.filter { $0.isFinished && $0.cell.batchSize == analysis.batchSize }
+    let rates = Set(runs.map(\.cell.learningRate)).sorted()
+    guard rates.count > 1 else { return [] }
+    let series = unique(runs.map(\.norm)).map { norm in
+      let points = rates.enumerated().compactMap { place, rate -> LinePlot.Point? in
+        let runs = runs.filter { $0.norm == norm && $0.cell.learningRate == rate }
+        let losses = runs.compactMap { $0.failure == nil ? $0.bestEpoch?.validationLoss : nil }
+        guard let low = losses.min(), let high = losses.max(), losses.count == runs.count else { return nil }
+        let mean = losses.reduce(0, +) / Double(losses.count)
+        return LinePlot.Point(x: Double(place), y: mean, low: low, high: high)
+      }
+      return LinePlot.Series(name: norm, rank: rank(norm), points: points)
+    }.filter { !$0.points.isEmpty }
+    return [
+      Chart(
+        name: "rates-batch\(analysis.batchSize)",
+        title: "Validation loss by learning rate, batch size \(analysis.batchSize)",
+        description: "Of the best epoch: mean over seeds, and from the lowest to the highest run. "
+          + told(
+            series.map { one in
+              "\(one.name) " + one.points.map { "\(fixed($0.y, 4)) at \(rates[Int($0.x)])" }.joined(separator: ", ")
+            }),
+        plot: .lines(
+          LinePlot(across: "learning rate", up: "validation loss", names: rates.map { "\($0)" }, series: series)))
+    ]
   }
 
   /// Losses and scores over epochs; failed runs are left out.

@@ -28,7 +28,7 @@ extension Report: PageParts {
       ("results", "Results", perBatchSize(results) + (record.analysis.isEmpty ? "" : note(intervals))),
       (
         "curves", "Curves",
-        perBatchSize { figures(curves($0.analysis)) }
+        perBatchSize { figures(curves($0.analysis) + rates($0.analysis)) }
           + note(
             "Lines are means over seeds, bands reach from the lowest to the highest run; failed runs are left out.")
       ),
@@ -37,7 +37,8 @@ extension Report: PageParts {
         sweep.map { figures([$0]) + note(intervals) } ?? ""
       ),
       ("cost", "Cost", perBatchSize { figures(costs($0.analysis)) }),
-      ("shares", "Learned shares", sharesSection), ("slices", record.data.unit == "slices" ? "Slices" : "Pictures", slices),
+      ("shares", "Learned shares", sharesSection),
+      ("slices", record.data.unit == "slices" ? "Slices" : "Pictures", slices),
       ("runs", "All trainings", "<details><summary>\(record.runs.count) trainings</summary>\n\(trainings)</details>"),
       ("setup", "Data, machine and options", setup), ("reproduce", "Run it again", reproduction),
       ("limits", "Limits", "<ul>\(limits.map { "<li>\(escaped($0))</li>" }.joined(separator: "\n"))</ul>"),
@@ -54,9 +55,9 @@ extension Report: PageParts {
 
   /// Trainings of the grid that are not finished; a grid may have been wider before.
   private var missing: Int {
-    func count(_ name: String) -> Int { record.configuration[name]?.split(separator: ",").count ?? 1 }
-    let planned =
-      count("norms") * count("attention") * count("batch-size") * count("learning-rate") * (Int(record.configuration["seeds"] ?? "") ?? 1)
+    let planned = ComparisonRecord.gridLists.reduce(Int(record.configuration["seeds"] ?? "") ?? 1) {
+      $0 * (record.configuration[$1]?.split(separator: ",").count ?? 1)
+    }
     return max(0, planned - record.runs.count(where: \.isFinished))
   }
 
@@ -172,7 +173,9 @@ extension Report: PageParts {
     let parts = pictures.slices.map { slice in
       let overlays = slice.overlays.map { norm, png in
         picture(
-          png, isSegmentation ? "Slice \(slice.number) with the errors of \(norm) in colour" : "Picture \(slice.number) of \(norm)",
+          png,
+          isSegmentation
+            ? "Slice \(slice.number) with the errors of \(norm) in colour" : "Picture \(slice.number) of \(norm)",
           caption: norm)
       }
       let errors = slice.errors.map {
@@ -188,7 +191,8 @@ extension Report: PageParts {
     guard isSegmentation else {
       return note(
         "What the networks of the first seed make of pictures that did not train them, at the smallest batch size. Picture 0 shows from "
-          + "above the contents, the styles and the results; the others are results alone.") + parts.joined(separator: "\n")
+          + "above the contents, the styles and the results; the others are results alone.")
+        + parts.joined(separator: "\n")
     }
     return note(
       "Predictions of the first seed at the smallest batch size: red where too high a class was predicted, blue where too low a "

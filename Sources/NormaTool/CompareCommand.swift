@@ -7,9 +7,10 @@ struct CompareCommand: ParsableCommand {
     commandName: "compare",
     abstract: "Train a network under several normalizations with equal weights, data and order, and compare.",
     discussion: """
-      Without --images and --labels it uses a built-in synthetic stack that resembles electron microscopy.
-      The output folder holds report.html, charts, results.json, history-NORM.csv, weights-NORM.safetensors, predictions-NORM.tif and \
-      overlays/NORM-slice-N.png. Ctrl-C ends the run after the current step, with the table of what there is; --resume goes on \
+      Without files it uses built-in synthetic data: a stack that resembles electron microscopy for unet, shapes for alexnet, optical \
+      flow for mean-spot, digits for mnist-dense and mnist-lstm.
+      The output folder holds report.html, charts, results.json, history-NORM.csv, weights-NORM.safetensors and what the network makes \
+      of the scored samples: predictions-NORM.tif and overlays/NORM-slice-N.png of unet, predictions-NORM.csv of the others. Ctrl-C ends the run after the current step, with the table of what there is; --resume goes on \
       with it as if it had not been interrupted.
       """)
 
@@ -45,15 +46,29 @@ struct CompareCommand: ParsableCommand {
     if grid.learningRates != nil, training.learningRate != nil {
       throw ValidationError("--learning-rates lists all learning rates: leave out --learning-rate.")
     }
-    let cells =
-      (norms ?? model.norms).count * network.attentions.count * grid.seeds * (grid.batchSizes?.values.count ?? 1) * (grid.learningRates?.values.count ?? 1)
+    if grid.optimizers != nil {
+      if training.optimizer != nil || training.momentum != nil {
+        throw ValidationError(
+          "--optimizers lists all optimizers, with a momentum as in sgd:0.5: leave out --optimizer and --momentum.")
+      }
+      if grid.learningRates == nil, training.learningRate == nil {
+        throw ValidationError(
+          "--optimizers needs --learning-rates to choose from, as 0.001,0.01,0.1: a rate that suits one optimizer does not suit "
+            + "another.")
+      }
+    }
+    let cells = [
+      network.attentions.count, grid.optimizers?.values.count ?? 1, grid.seeds, grid.batchSizes?.values.count ?? 1,
+      grid.learningRates?.values.count ?? 1,
+    ].reduce((norms ?? model.norms).count, *)
     guard cells <= 100_000 else { throw ValidationError("that would be \(cells) trainings; 100000 are the most.") }
   }
 
   func run() throws {
     logOptions.start()
     try Comparison(
-      command: "compare", model: model, norms: norms ?? model.norms, seeds: grid.seeds, batchSizes: grid.batchSizes?.values,
+      command: "compare", model: model, norms: norms ?? model.norms, seeds: grid.seeds,
+      optimizers: grid.optimizers?.values, batchSizes: grid.batchSizes?.values,
       learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
       output: output, resume: resume
     ).run()

@@ -21,6 +21,7 @@ struct Comparison {
   let norms: [Normalization]
   var seeds = 1
   /// Instead of those of `training`.
+  var optimizers: [OptimizerChoice]?
   var batchSizes: [Int]?
   var learningRates: [Double]?
   /// What norms are compared by; nil takes the network's own.
@@ -85,7 +86,8 @@ struct Comparison {
     var experiment = Experiment(prepared.work)
     experiment.diagnoses = training.diagnose
     let grid = Grid(
-      norms: norms, variants: network.attentions.map(\.rawValue), batchSizes: batchSizes ?? [session.setting.batchSize],
+      norms: norms, variants: network.attentions.map(\.rawValue), optimizers: optimizers ?? [nil],
+      batchSizes: batchSizes ?? [session.setting.batchSize],
       learningRates: learningRates ?? [options.learningRate],
       seeds: (0..<UInt64(seeds)).map { training.seed &+ $0 })
     // Everything that can be wrong is found before anything is written or trained.
@@ -291,7 +293,7 @@ struct Comparison {
     var all = [
       "model": model.rawValue, "norms": norms.map(\.name).joined(separator: ","), "seeds": "\(grid.seeds.count)",
       "epochs": "\(options.epochs)", "batch-size": list(grid.batchSizes), "seed": "\(training.seed)",
-      "optimizer": training.optimizer.rawValue, "learning-rate": list(grid.learningRates),
+      "learning-rate": list(grid.learningRates),
       "weight-decay": "\(training.weightDecay)", "schedule": options.schedule.name,
       "dtype": training.dtype.rawValue, "device": training.device, "threads": "\(Runtime.threads)",
       "allocator": training.allocator.rawValue, "memory": training.memory.rawValue,
@@ -299,7 +301,12 @@ struct Comparison {
     ]
     if let patience = options.earlyStopping { all["early-stopping"] = "\(patience)" }
     if let decay = options.averageDecay { all["ema"] = "\(decay)" }
-    if let momentum = options.momentum { all["momentum"] = "\(momentum)" }
+    if let optimizers {
+      all["optimizers"] = optimizers.map(\.name).joined(separator: ",")
+    } else {
+      all["optimizer"] = options.optimizer.rawValue
+      if let momentum = options.momentum { all["momentum"] = "\(momentum)" }
+    }
     return all
   }
 }

@@ -36,7 +36,8 @@ enum Configuration {
   /// Options that cannot stand beside others that the command line gives.
   private static let displacing = [
     "batch-size": ["batch-sizes"], "batch-sizes": ["batch-size"], "learning-rate": ["learning-rates"],
-    "learning-rates": ["learning-rate"], "momentum": ["optimizer"], "synthetic-size": ["images"],
+    "learning-rates": ["learning-rate"], "momentum": ["optimizer", "optimizers"], "optimizer": ["optimizers"],
+    "optimizers": ["optimizer"], "synthetic-size": ["images"],
     "synthetic-slices": ["images"], "synthetic-seed": ["images", "content"], "synthetic-images": ["images", "content"],
     "content": ["synthetic-images", "synthetic-seed"],
     "images": ["synthetic-size", "synthetic-slices", "synthetic-seed"],
@@ -73,7 +74,9 @@ extension ComparisonRecord {
   fileprivate func options(for known: [KnownOption]) throws -> [(name: String, value: String)] {
     guard known.contains(where: { $0.name == "norm" }) else { return options }
     guard runs.count <= 1, configuration["seeds"] ?? "1" == "1",
-      ["norms", "attention", "batch-size", "learning-rate"].allSatisfy({ configuration[$0]?.contains(",") != true })
+      ComparisonRecord.gridLists.allSatisfy({ configuration[$0]?.contains(",") != true }),
+      // Only norma compare names one in a list.
+      configuration["optimizers"] == nil
     else { throw ConfigurationError("the run has several trainings; go on with it by norma compare --resume") }
     return optionsForTrain
   }

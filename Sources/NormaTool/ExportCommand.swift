@@ -13,8 +13,8 @@ struct ExportCommand: ParsableCommand {
     discussion: """
       The file holds the network in evaluation mode in operator set 21. Its input is 'input' [batch, channels, height, width], \
       for volumes [batch, channels, depth, height, width], in float32, of any batch size and of any extents that the network \
-      takes; its output is 'logits'. Images have to be scaled as in training; what the weights' metadata tell about that, the file's tell too. Weights keep the names of the \
-      safetensors file, which PyTorch takes as it is.
+      takes; its output is 'logits'. Images have to be scaled as in training; what the weights' metadata tell about that, the file's \
+      tell too. Weights keep the names of the safetensors file, which PyTorch takes as it is.
       """)
 
   @OptionGroup var model: ModelOptions
@@ -33,30 +33,39 @@ struct ExportCommand: ParsableCommand {
     try Runtime.check()
     let loaded = try model.load()
     try ToolError.check(output: onnx, isNone: [loaded.path])
-    let options = loaded.network.options
-    let step = options.extentMultiple
-    // The smallest extent is no multiple where convolutions are without padding.
-    let shift = options.margin == 0 ? 0 : options.inputExtent(forOutput: 1)
-    let axes = Array(["depth", "height", "width"].suffix(options.dimensions))
-    let output = probabilities ? "probabilities" : "logits"
+    let options = loaded.options
+    let unet = options as? UNet.Options
+    if probabilities, unet == nil, !(options is any ClassifierConfiguration) {
+      throw ToolError("the network's outputs are no classes; leave out --probabilities")
+    }
+    let axes = ["channels"] + ["depth", "height", "width"].suffix(options.inputExtents.count - 1)
+    let output =
+      probabilities ? "probabilities" : unet != nil || options is any ClassifierConfiguration ? "logits" : "output"
     let graph = try loaded.network.onnx(
-      input: [.any("batch"), .fixed(options.inputChannels)]
-        + axes.map { .any($0, multipleOf: step, plus: shift) }, output: output, name: "unet",
+      input: [.any("batch")]
+        + zip(axes, options.inputExtents).map { name, extent in
+          switch extent {
+          case .fixed(let extent): .fixed(extent)
+          case .any(let multiple, let shift): .any(name, multipleOf: multiple, plus: shift)
+          }
+        }, output: output, name: type(of: options).architecture,
       metadata: loaded.metadata.merging(options.metadata) { $1 }
     ) {
       let logits = try loaded.network($0)
       guard probabilities else { return logits }
-      return try options.outputChannels == 1 ? logits.sigmoid() : logits.softmax(1)
+      return try unet?.outputChannels == 1 ? logits.sigmoid() : logits.softmax(1)
     }
-    let extents = axes.joined(separator: ", ")
+    let extents = zip(axes, options.inputExtents).map { name, extent in
+      if case .fixed(let extent) = extent { "\(extent)" } else { name }
+    }
     let bytes = try graph.write(to: onnx)
     print(
       """
       Wrote \(onnx): ONNX of operator set \(ONNX.operatorSet), \(grouped(bytes)) bytes, \(graph.nodes.count) operators, \
       \(options.normalization.name) normalization.
-      input  [batch, \(options.inputChannels), \(extents)], \(axes.joined(separator: " and ")) \(options.extentsInWords)
-      \(output)  [batch, \(options.outputChannels), \(extents)]\
-      \(options.margin > 0 ? ", \(2 * options.margin) less than the input's" : "")
+      input  [batch, \(extents.joined(separator: ", "))]\(unet.map { ", extents \($0.extentsInWords)" } ?? "")
+      \(output)  [batch, \(unet.map { ([$0.outputChannels.description] + extents.dropFirst()).joined(separator: ", ") } ?? "…")]\
+      \(unet.flatMap { $0.margin > 0 ? ", \(2 * $0.margin) less than the input's" : nil } ?? "")
       """)
   }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import NormaData
 import NormaFormats
+import NormaModels
 import NormaNormalization
 import NormaPrediction
 import NormaReport
@@ -9,7 +10,7 @@ import NormaTensor
 struct PredictCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "predict",
-    abstract: "Predict a TIFF stack of any size with a trained network.",
+    abstract: "Apply a trained network: to a TIFF stack of any size, or to PNG pictures.",
     discussion: """
       Pages are read, predicted in overlapping tiles and written band by band, so they may be larger than memory. A page that \
       fits into one tile is predicted in one piece, as the training's validation does.
@@ -20,17 +21,25 @@ struct PredictCommand: ParsableCommand {
       such norm). Batch normalization has running \
       statistics and gives the same in tiles as in one piece; such networks, and exact statistics, take tiles larger than \
       twice what the network sees around a pixel.
+
+      A classifier takes a PNG file or a folder of them and writes a table as CSV: the likeliest class and the probability of \
+      every class. Style transfer takes the same and writes PNG files.
       """)
 
   @OptionGroup var model: ModelOptions
 
   @Argument(
-    help: ArgumentHelp("TIFF or BigTIFF file with the channels that the network was trained with.", valueName: "input"),
+    help: ArgumentHelp(
+      "TIFF or BigTIFF file with the channels that the network was trained with; for classifiers and style transfer a PNG file or a "
+        + "folder of them.", valueName: "input"),
     completion: .file())
   var input: String
 
   @Option(
-    name: [.short, .long], help: ArgumentHelp("TIFF file for the result.", valueName: "path"), completion: .file())
+    name: [.short, .long],
+    help: ArgumentHelp(
+      "For the result: a TIFF file; of classifiers a CSV file; of style transfer a PNG file or, for a folder, a folder.",
+      valueName: "path"), completion: .file())
   var output: String
 
   @Option(
@@ -71,6 +80,11 @@ struct PredictCommand: ParsableCommand {
         + "\(TilePredictor.defaultStatistics.rawValue))", valueName: "name"))
   var statistics: TileStatistics?
 
+  @Option(
+    help: ArgumentHelp(
+      "Which of the styles that a style network was trained for, from 1. (default: 1)", valueName: "number"))
+  var style: Int?
+
   @Option(help: ArgumentHelp("cpu, cuda or cuda:N.", valueName: "name"))
   var device = "cpu"
 
@@ -104,12 +118,16 @@ struct PredictCommand: ParsableCommand {
     _ = try InstructionSet.current.get()
     TensorMemory.install(.keepingFreedBlocks)
     if let threads { Runtime.threads = threads }
+    let loaded = try model.load()
+    try ToolError.check(output: output, isNone: [input, loaded.path])
+    guard let unet = loaded.network as? UNet else { return try runOnImages(loaded) }
+    if style != nil {
+      throw ToolError("--style is for style transfer, the network in '\(loaded.path)' is a U-Net; leave it out")
+    }
     if Folder.isFolder(input) || input.lowercased().hasSuffix(".png") {
       throw ToolError("norma predict reads TIFF stacks, got '\(input)'; save the images as one, such as by Fiji")
     }
-    let loaded = try model.load()
-    try ToolError.check(output: output, isNone: [input, loaded.path])
-    let network = loaded.network.options
+    let network = unet.options
     guard network.dimensions == 2, network.margin == 0 else {
       throw ToolError(
         "norma predict takes networks of 2 dimensions with same padding, that of '\(loaded.path)' has \(network.dimensions) and "
@@ -124,7 +142,7 @@ struct PredictCommand: ParsableCommand {
     (options.statistics, options.usesSymmetries) = (statistics, usesSymmetries)
     options.device = try TrainingCommandOptions.device(named: device)
     let predictor = try TilePredictor(
-      model: loaded.network, extentMultiple: network.extentMultiple, receptiveRadius: network.receptiveRadius,
+      model: unet, extentMultiple: network.extentMultiple, receptiveRadius: network.receptiveRadius,
       options: options)
     let stack = try StackPrediction(
       input: input, channels: network.inputChannels, trained: GreyRange(metadata: loaded.metadata), predictor: predictor

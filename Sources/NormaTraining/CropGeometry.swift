@@ -32,7 +32,7 @@ public struct CropGeometry: Sendable {
   }
 
   /// The greatest extent that the network takes up to the given one, or else the smallest.
-  func nearest(to extent: Int) -> Int {
+  public func nearest(to extent: Int) -> Int {
     (1...max(1, extent)).last { outputExtent($0) != nil } ?? inputRange(1).count
   }
 }

@@ -51,7 +51,8 @@ public struct ImageTask: TrainingTask {
     guard shapes[0] == shapes[1], training.classCounts?.count == validation.classCounts?.count else {
       throw TrainingError(
         "images of \(training.name) are \(shapes[0]) and of \(validation.name) \(shapes[1]), with "
-          + "\(training.classCounts?.count ?? 0) and \(validation.classCounts?.count ?? 0) classes; both must be the same")
+          + "\(training.classCounts?.count ?? 0) and \(validation.classCounts?.count ?? 0) classes; both must be the same"
+      )
     }
   }
 

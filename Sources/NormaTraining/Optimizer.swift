@@ -62,6 +62,42 @@ public enum OptimizerKind: String, Sendable, CaseIterable {
   }
 }
 
+/// An optimizer with a momentum of its own: what a list of optimizers names, as `sgd`, `sgd:0` or `adam`.
+public struct OptimizerChoice: Sendable, Hashable {
+  public var kind: OptimizerKind
+  /// nil means ``OptimizerKind/defaultMomentum``.
+  public var momentum: Double?
+
+  public init(_ kind: OptimizerKind, momentum: Double? = nil) {
+    self.kind = kind
+    self.momentum = momentum
+  }
+
+  /// - Throws: ``TrainingError`` for what is no optimizer, and for a momentum that it cannot have.
+  public init(parsing text: String) throws {
+    let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    guard let kind = OptimizerKind(rawValue: String(parts[0])) else {
+      throw TrainingError(
+        "'\(text)' is no optimizer; choose from \(OptimizerKind.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+    self.init(kind)
+    guard parts.count == 2 else { return }
+    guard kind.defaultMomentum != nil else {
+      throw TrainingError("'\(text)': \(kind.rawValue) has no momentum; leave it out")
+    }
+    guard let momentum = Double(parts[1]), (0..<1).contains(momentum) else {
+      throw TrainingError("'\(text)': a momentum of at least 0 and below 1 was expected, as in \(kind.rawValue):0.9")
+    }
+    // Two spellings are one choice.
+    self.momentum = momentum == kind.defaultMomentum ? nil : momentum
+  }
+
+  /// As ``init(parsing:)`` takes it.
+  public var name: String {
+    momentum.map { "\(kind.rawValue):\($0 == 0 ? "0" : "\($0)")" } ?? kind.rawValue
+  }
+}
+
 /// The parameters with their per-parameter state, and the pairs of both that have a gradient now.
 public struct OptimizerState {
   let parameters: [Parameter]

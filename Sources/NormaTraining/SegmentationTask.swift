@@ -41,16 +41,21 @@ public struct SegmentationTask: TrainingTask {
     _ sampling: SampleOptions, _ loss: SegmentationLoss, _ geometry: CropGeometry, training: SegmentationDataset
   ) throws {
     try sampling.validate(for: training)
+    func advice(_ extent: Int, _ most: Int) -> String {
+      let nearest = geometry.nearest(to: extent)
+      return nearest <= most
+        ? "choose \(nearest)" : "the data have \(most), too few for any: choose a network of less --depth"
+    }
     guard geometry.outputExtent(sampling.crop) != nil else {
       throw TrainingError(
-        "the network takes crops with sides \(geometry.extentsInWords), got \(sampling.crop); choose "
-          + "\(geometry.nearest(to: sampling.crop))")
+        "the network takes crops with sides \(geometry.extentsInWords), got \(sampling.crop); "
+          + advice(sampling.crop, min(training.height, training.width)))
     }
     if geometry.dimensions == 3 {
       guard sampling.slices > 1, geometry.outputExtent(sampling.slices) != nil else {
         throw TrainingError(
-          "the network takes volumes of as many slices as are \(geometry.extentsInWords), got \(sampling.slices); choose "
-            + "\(geometry.nearest(to: sampling.slices))")
+          "the network takes volumes with a number of slices \(geometry.extentsInWords), got \(sampling.slices); "
+            + advice(sampling.slices, training.pages))
       }
     } else if sampling.slices > 1 {
       throw TrainingError("a network of 2 dimensions takes samples of one slice, got \(sampling.slices)")

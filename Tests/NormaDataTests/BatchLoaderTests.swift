@@ -72,6 +72,58 @@ import Testing
     }
   }
 
+  @Test func volumesHoldConsecutiveSlicesThatAreVariedAlike() throws {
+    let data = try tellingDataset(pages: 5)
+    var options = options(samples: 12)
+    options.slices = 3
+    let volumes = try batches(data, options)
+    #expect(volumes.map(\.count) == [3, 3, 3, 3] && volumes.allSatisfy { $0.slices == 3 && $0.images.count == 9 * 36 })
+    let firsts = volumes.flatMap { batch in
+      stride(from: 0, to: 9, by: 3).map { start in
+        #expect(Array(batch.pages[start..<start + 3]) == (0..<3).map { batch.pages[start] + $0 })
+        return batch.pages[start]
+      }
+    }
+    // Every place of a volume equally often, and none beyond the last slice.
+    for first in 0..<3 { #expect(firsts.count { $0 == first } == 4) }
+    // Every slice as it would be as a sample of its own with the same crop and change; noise alone is its own.
+    let plan = EpochPlan(dataset: data, options: options, epoch: 0)
+    let planes = volumes.flatMap { batch in
+      (0..<batch.pages.count).map { plane in
+        let pixels = plane * 36..<(plane + 1) * 36
+        return Rendered(
+          image: Array(batch.images[pixels]), labels: Array(batch.labels[pixels]),
+          weights: Array(batch.weights![pixels]))
+      }
+    }
+    for (index, plane) in planes.enumerated() {
+      let sample = plan.sample(index / 3)
+      var transform = sample.transform
+      transform.grey.noiseSeed &+= UInt64(index % 3)
+      let alone = render(
+        data, page: sample.page + index % 3, origin: sample.origin, side: 6, transform, weighting: BorderWeighting())
+      #expect(plane == alone, "plane \(index)")
+    }
+    #expect(planes[0].image != planes[1].image)
+    // All slices at once leave one place; more there are not.
+    options.slices = 5
+    #expect(try batches(data, options).allSatisfy { Set($0.pages) == Set(0..<5) })
+    options.slices = 6
+    #expect(errorKind { try options.validate(for: data) } == .crop)
+  }
+
+  @Test func noiseIsOfEverySliceAlone() throws {
+    let flat = stack(pages: 3, height: 8, width: 8, format: .float32) { _, _, _, _ in 0.5 }
+    let labels = stack(pages: 3, height: 8, width: 8) { _, _, y, _ in y < 4 ? 0 : 1 }
+    let data = try SegmentationDataset(images: flat, labels: labels, name: "flat")
+    var options = options(batchSize: 1, samples: 1, weighting: nil)
+    options.slices = 3
+    let batch = try #require(try batches(data, options).first)
+    let planes = (0..<3).map { Array(batch.images[$0 * 36..<($0 + 1) * 36]) }
+    #expect(Set(planes).count == 3)
+    #expect((0..<3).allSatisfy { Array(batch.labels[$0 * 36..<($0 + 1) * 36]) == Array(batch.labels[..<36]) })
+  }
+
   @Test func validationNeverOverlapsTraining() throws {
     let (training, validation) = try tellingDataset(pages: 4).split(validationSlices: 2)
     // Grey value 40·class + 10·slice + 1 tells the slice.

@@ -63,8 +63,12 @@ import Testing
   @Test func theClassifierTellsTheKindsApart() throws {
     let classifier = try Setting().classifier
     #expect(try #require(classifier.accuracy) > 0.6, "a tenth by chance")
-    #expect(try Setting().classifier.network.stateDictionary().map { try $0.value.array(of: Double.self) }
-      == classifier.network.stateDictionary().map { try $0.value.array(of: Double.self) })
+    let again = try Setting().classifier
+    #expect(try state(again.network) == state(classifier.network))
+  }
+
+  private func state(_ network: Module) throws -> [[Double]] {
+    try network.stateDictionary().map { try $0.value.array() }
   }
 
   /// At batch size 1 batch normalization trains as instance normalization does, and evaluates by other statistics.
@@ -113,12 +117,12 @@ import Testing
     var setting = try Setting()
     (setting.norm, setting.isAdaptive, setting.styles, setting.epochs) = (.none, true, 2, 2)
     let trainer = try setting.trainer()
-    let before = try setting.classifier.network.stateDictionary().map { try $0.value.array(of: Double.self) }
+    let before = try state(setting.classifier.network)
     try trainer.run()
     let losses = trainer.history.map(\.validationLoss)
     print("ADAPTIVE", losses, trainer.history.map(\.loss))
     #expect(losses[1] < losses[0])
-    #expect(try setting.classifier.network.stateDictionary().map { try $0.value.array(of: Double.self) } == before)
+    #expect(try state(setting.classifier.network) == before)
     setting.norm = .instance
     #expect(throws: TrainingError.self) { try setting.trainer() }
   }
@@ -132,8 +136,10 @@ import Testing
       return try setting.trainer()
     }
     func result(_ trainer: StyleTrainer) throws -> [[Double]] {
-      try trainer.task.model.stateDictionary().map { try $0.value.array() }
-        + trainer.history.map { [$0.loss, $0.validationLoss] + $0.scores.values.sorted() + $0.validationScores.values.sorted() }
+      let epochs = trainer.history.map { epoch in
+        [epoch.loss, epoch.validationLoss] + epoch.scores.values.sorted() + epoch.validationScores.values.sorted()
+      }
+      return try state(trainer.task.model) + epochs
     }
     let whole = try make()
     try whole.run()

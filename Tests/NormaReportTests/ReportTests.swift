@@ -92,7 +92,9 @@ import Testing
     for (name, old) in [
       ("constantScores", "constantAccuracy"), ("validationScores", "validationAccuracy"), ("scores", "accuracy"),
     ] {
-      text.replace(try Regex("\"\(name)\" : \\{\\s*\"accuracy\" : ([0-9.]+)\\s*\\}")) { "\"\(old)\" : \($0[1].substring!)" }
+      text.replace(try Regex("\"\(name)\" : \\{\\s*\"accuracy\" : ([0-9.]+)\\s*\\}")) {
+        "\"\(old)\" : \($0[1].substring!)"
+      }
     }
     text = text.replacing("    \"unit\" : \"slices\",\n", with: "")
     #expect(!text.contains("Scores\"") && !text.contains("unit"))

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import TestSupport
+import NormaModels
 import Testing
 
 @testable import NormaTool
@@ -33,10 +34,11 @@ import Testing
       let record = AdviceRecord(advice, nil)
       let command = try #require(record.command)
       let parsed = try #require(try Norma.parseAsRoot(command) as? CompareCommand)
-      #expect(parsed.norms.map(\.name) == advice.normsToCompare)
+      let norms = try #require(parsed.norms)
+      #expect(norms.map(\.name) == advice.normsToCompare)
       #expect(parsed.training.batchSize == size)
       #expect(parsed.data.images != nil && parsed.data.labels != nil)
-      for norm in parsed.norms { try norm.check(channels: parsed.network.width) }
+      for norm in norms { try norm.check(channels: parsed.network.width ?? UNet.Options().width) }
       #expect(record.text.contains("norma " + command.joined(separator: " ")))
       let measured = advice.evidence.contains { $0.origin == .measured }
       #expect(measured == (task == .segmentation), "only segmentation was measured")

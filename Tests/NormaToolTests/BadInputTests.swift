@@ -35,17 +35,26 @@ import Testing
       arguments: ["--images", "images.tif", "--labels", "labels.tif", "--crop", "64"], says: ["48", "64"]),
     Case(
       name: "crop larger than any stack", arguments: ["--crop", "1000000000000"], says: ["--crop", "65536"]),
-    Case(name: "crop of no multiple", arguments: ["--crop", "40"], says: ["multiple of 16", "40"]),
+    Case(name: "crop of no multiple", arguments: ["--crop", "40"], says: ["divisible by 16", "40", "choose 32"]),
     Case(
       name: "unknown norm", arguments: ["--norms", "bach"], says: ["bach", "batch", "group:8", "switchable", "layer"]),
     Case(name: "depth", arguments: ["--depth", "9"], says: ["--depth", "1…8", "9"]),
     Case(name: "upsampling", arguments: ["--upsampling", "cubic"], says: ["cubic", "transposed"]),
-    Case(name: "padding", arguments: ["--padding", "valid"], says: ["--padding same"]),
-    Case(name: "dimensions", arguments: ["--dimensions", "3"], says: ["--dimensions 2"]),
+    Case(
+      name: "crop of valid padding", arguments: ["--padding", "valid", "--depth", "1", "--crop", "31"],
+      says: ["20, 22, 24", "31", "choose 30"]),
+    Case(name: "padding", arguments: ["--padding", "half"], says: ["half", "valid"]),
+    Case(
+      name: "slices of a volume", arguments: ["--dimensions", "3", "--depth", "2", "--crop-slices", "3"],
+      says: ["divisible by 4", "3"]),
+    Case(
+      name: "slices for a network of two dimensions", arguments: ["--crop-slices", "2"], says: ["--dimensions 3"]),
+    Case(name: "dimensions", arguments: ["--dimensions", "4"], says: ["--dimensions", "2…3"]),
     Case(
       name: "activation before a sum", arguments: ["--residual", "--norms", "evo-s0", "--width", "8"],
       says: ["evo-s0", "its own activation"]),
-    Case(name: "crop of a deep network", arguments: ["--depth", "5", "--crop", "48"], says: ["multiple of 32", "48"]),
+    Case(
+      name: "crop of a deep network", arguments: ["--depth", "5", "--crop", "48"], says: ["divisible by 32", "48"]),
     Case(name: "norm twice", arguments: ["--norms", "batch,batch"], says: ["twice"]),
     Case(name: "unknown schedule", arguments: ["--schedule", "warm"], says: ["warm", "one-cycle"]),
     Case(name: "unknown optimizer", arguments: ["--optimizer", "adamm"], says: ["adamm", "adamw"]),
@@ -75,6 +84,19 @@ import Testing
     Case(
       name: "learning rates and one", arguments: ["--learning-rates", "1e-3", "--learning-rate", "1"],
       says: ["leave out --learning-rate"]),
+    Case(
+      name: "optimizers", arguments: ["--optimizers", "sgd,adan", "--learning-rate", "1"], says: ["adan", "adagrad"]),
+    Case(
+      name: "optimizer twice", arguments: ["--optimizers", "sgd,sgd:0.9", "--learning-rate", "1"], says: ["twice"]),
+    Case(
+      name: "momentum in a list", arguments: ["--optimizers", "adam:0.9", "--learning-rate", "1"],
+      says: ["adam has no momentum"]),
+    Case(
+      name: "momentum of 1", arguments: ["--optimizers", "sgd:1", "--learning-rate", "1"], says: ["below 1", "sgd:0.9"]),
+    Case(
+      name: "optimizers and one", arguments: ["--optimizers", "sgd", "--optimizer", "adam", "--learning-rate", "1"],
+      says: ["leave out --optimizer"]),
+    Case(name: "optimizers without rates", arguments: ["--optimizers", "sgd,adam"], says: ["--learning-rates"]),
     Case(name: "unknown score", arguments: ["--score", "mcc"], says: ["mcc", "rand-error"]),
     Case(name: "test slices", arguments: ["--test-slices", "3"], says: ["4"]),
     Case(name: "resume nothing", arguments: ["--resume", "none"], says: ["none/results.json", "folder of a run"]),

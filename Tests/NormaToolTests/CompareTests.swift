@@ -194,6 +194,97 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     #expect(try ResultsFile.read(results) == after, "nothing is lost")
   }
 
+  @Test func optimizersAreComparedAsAWholeAndGoOn() throws {
+    let folder = try TemporaryFolder()
+    let small = [
+      "--model", "mnist-dense", "--hidden", "8", "--synthetic-images", "60", "--epochs", "2", "--threads", "1",
+      "--batch-size", "16",
+    ]
+    let rates = ["--learning-rates", "0.05,0.2"]
+    let list = "sgd:0,sgd,adagrad"
+    let first = try Tool.run(
+      ["compare", "--norms", "batch,none", "--optimizers", list, "--output", "run"] + rates + small, in: folder.url)
+    #expect(first.status == 0, "\(first.errors)")
+    let record = try ResultsFile.read(folder.path("run/results.json"))
+    let names = ["batch", "none"].flatMap { norm in ["sgd:0", "sgd", "adagrad"].map { "\(norm)+\($0)" } }
+    #expect(record.analysis[0].contenders.map(\.norm) == names)
+    #expect(record.runs.count == 12 && Set(record.runs.map(\.fileStem)).count == 12)
+    #expect(record.configuration["optimizers"] == list && record.configuration["optimizer"] == nil)
+    #expect(FileManager.default.fileExists(atPath: folder.path("run/charts/rates-batch16.svg")))
+    // Each trains as it does alone: same weights, samples and steps.
+    for (optimizer, options) in [("sgd:0", ["sgd", "--momentum", "0"]), ("sgd", ["sgd"]), ("adagrad", ["adagrad"])] {
+      let alone = try Tool.run(
+        ["train", "--norm", "batch", "--learning-rate", "0.2", "--json", "--output", optimizer, "--optimizer"] + options
+          + small, in: folder.url)
+      #expect(alone.status == 0, "\(alone.errors)")
+      let run = try #require(
+        record.runs.first { $0.norm == "batch+\(optimizer)" && $0.cell.learningRate == 0.2 })
+      #expect(try ResultsFile.record(fromText: alone.output).runs[0].history.map(\.loss) == run.history.map(\.loss))
+    }
+    let losses = Set(record.runs.map { $0.history[1].loss })
+    #expect(losses.count == 12)
+    // A list may become longer, and what is there stays.
+    let second = try Tool.run(["compare", "--resume", "run", "--optimizers", "adam"], in: folder.url)
+    #expect(second.errors.contains("0 finished trainings are kept") || second.status == 0, "\(second.errors)")
+    let wider = try ResultsFile.read(folder.path("run/results.json"))
+    #expect(wider.runs.count == 16 && Array(wider.runs.prefix(12)) == record.runs)
+    #expect(wider.configuration["optimizers"] == list + ",adam")
+    let other = try Tool.run(["compare", "--resume", "run", "--optimizer", "sgd"], in: folder.url)
+    #expect(other.status != 0 && other.errors.contains("--optimizer"), "\(other.errors)")
+    let alone = try Tool.run(["train", "--resume", "run"], in: folder.url)
+    #expect(alone.status != 0 && alone.errors.contains("norma compare --resume"), "\(alone.errors)")
+    #expect(try !Tool.run(["doctor", "run"], in: folder.url).output.contains("not begun"))
+  }
+
+  @Test(arguments: [2, 3]) func networksOfOtherGeometryAreComparedAndUsed(_ dimensions: Int) throws {
+    let folder = try TemporaryFolder()
+    let isVolume = dimensions == 3
+    let network =
+      isVolume
+      ? ["--dimensions", "3", "--depth", "1", "--crop", "16", "--crop-slices", "2"]
+      : ["--padding", "valid", "--depth", "1", "--crop", "32", "--head", "plain"]
+    let data = ["--synthetic-size", "35", "--synthetic-slices", "7", "--val-slices", "2", "--test-slices", "3"]
+    let training = ["--width", "2", "--epochs", "2", "--samples-per-epoch", "4", "--threads", "1"]
+    func compare(_ name: String, _ more: [String] = []) throws -> ComparisonRecord {
+      let outcome = try Tool.run(
+        ["compare", "--norms", "batch", "--output", name] + network + data + training + more, in: folder.url)
+      #expect(outcome.status == 0, "\(outcome.errors)")
+      return try ResultsFile.read(folder.path("\(name)/results.json"))
+    }
+    let record = try compare("run")
+    #expect(record.data.trainingSamples == 2 && record.data.validationSamples == 2 && record.data.testSamples == 3)
+    #expect(record.configuration["crop-slices"] == (isVolume ? "2" : nil))
+    let predictions = try TIFF.read(folder.path("run/predictions-batch.tif"))
+    #expect(predictions.pages == 3 && predictions.height == 35 && predictions.width == 35)
+    for slice in 4..<7 {
+      #expect(FileManager.default.fileExists(atPath: folder.path("run/overlays/batch-slice-\(slice).png")))
+    }
+    // What costs less memory or looks into the network changes no number.
+    func losses(_ record: ComparisonRecord) -> [[Double]] {
+      record.runs[0].history.map { [$0.loss, $0.validationLoss] }
+    }
+    #expect(losses(try compare("low", ["--memory", "low"])) == losses(record))
+    let looked = try compare("looked", ["--diagnose"])
+    #expect(losses(looked) == losses(record) && looked.runs[0].diagnoses.count == 2)
+    let coarse = losses(try compare("coarse", ["--dtype", "bfloat16"]))
+    for (coarse, fine) in zip(coarse.joined(), losses(record).joined()) {
+      #expect(abs(coarse - fine) < 0.05 && coarse != fine)
+    }
+    // A run goes on from its folder alone.
+    let longer = try Tool.run(["compare", "--resume", "run", "--norms", "group:2"], in: folder.url)
+    #expect(longer.status == 0, "\(longer.errors)")
+    #expect(try ResultsFile.read(folder.path("run/results.json")).runs.map(\.norm) == ["batch", "group:2"])
+
+    _ = try folder.writeStack("images.tif", side: 40) { _, y, x in Float((x * 7 + y * 3) % 256) }
+    let refused = try Tool.run(
+      ["predict", "--model", "low", "images.tif", "-o", "out.tif"], in: folder.url)
+    #expect(
+      refused.status == 1 && refused.errors.contains("norma predict takes networks of 2 dimensions with same padding"))
+    let exported = try Tool.run(["export", "--model", "low", "--onnx", "network.onnx"], in: folder.url)
+    #expect(exported.status == 0, "\(exported.errors)")
+    #expect(FileManager.default.fileExists(atPath: folder.path("network.onnx")))
+  }
+
   @Test func aDivergedCellIsAResultAndTheGridGoesOn() throws {
     let folder = try TemporaryFolder()
     let outcome = try Tool.run(
@@ -206,27 +297,5 @@ private let smallSynthetic = small + ["--synthetic-size", "48", "--synthetic-sli
     #expect(record.runs.map { $0.failure == nil } == [false, true])
     #expect(record.analysis[0].contenders.map(\.learningRate) == [0.01])
     #expect(outcome.output.contains(" failed: "))
-  }
-
-  @Test func describeListsTheLoggedTotals() throws {
-    let outcome = try Tool.run([
-      "describe", "unet", "--norm", "switchable", "--width", "64", "--as-logged", "--size", "32",
-    ])
-    #expect(outcome.status == 0, "\(outcome.errors)")
-    #expect(outcome.output.contains("Total parameters: 31,060,995"))
-    #expect(outcome.output.contains("Non-trainable parameters: 13,568"))
-  }
-
-  @Test func describeTakesTheNetworksOptions() throws {
-    let outcome = try Tool.run([
-      "describe", "unet", "--width", "1", "--padding", "valid", "--upsampling", "transposed", "--head", "plain",
-      "--size",
-      "572",
-    ])
-    #expect(outcome.status == 0, "\(outcome.errors)")
-    #expect(outcome.output.contains("decoder.3.up.conv (TransposedConvolution)"))
-    #expect(outcome.output.contains("[N, 1, 388, 388]"))
-    let other = try Tool.run(["describe", "unet", "--padding", "valid", "--size", "512"])
-    #expect(other.status != 0 && other.errors.contains("188, 204, 220, …, got 512"), "\(other.errors)")
   }
 }

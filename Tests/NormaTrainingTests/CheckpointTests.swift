@@ -19,7 +19,7 @@ import Testing
     /// Small, with everything that a checkpoint has to keep: dropout, augmentation, running statistics, momentum.
     init(
       _ norm: Normalization = .switchable, seed: UInt64 = 3, width: Int = 2, data dataSeed: UInt64 = 1,
-      _ change: (inout SegmentationSetting) -> Void = { _ in }
+      network adapt: (inout UNet.Options) -> Void = { _ in }, _ change: (inout SegmentationSetting) -> Void = { _ in }
     ) throws {
       Runtime.threads = 1
       let (images, labels) = SyntheticEM(width: 32, height: 32, slices: 3, seed: dataSeed).make()
@@ -30,53 +30,13 @@ import Testing
       change(&options)
       var network = UNet.Options()
       (network.width, network.depth, network.normalization, network.dropout) = (width, 2, norm, 0.3)
+      adapt(&network)
       let generator = try Generator(seed: seed)
       model = try UNet(network, generator: generator)
       trainer = try SegmentationTrainer(model, data, options, generators: [generator])
     }
 
-    /// Everything that must not depend on interruptions.
-    func result() throws -> Result {
-      var last: [String: [Double]] = [:]
-      for (key, value) in model.stateDictionary() { last[key] = try value.array() }
-      try trainer.restoreBest()
-      var best: [String: [Double]] = [:]
-      for (key, value) in model.stateDictionary() { best[key] = try value.array() }
-      return Result(
-        history: trainer.history.map {
-          var record = $0
-          (record.seconds, record.validationSeconds, record.dataWaitSeconds) = (0, 0, 0)
-          return record
-        }, bestEpoch: trainer.bestEpoch, steps: trainer.stepMilliseconds.count, last: last, best: best)
-    }
-  }
-
-  private struct Result: Equatable {
-    let history: [EpochRecord]
-    let bestEpoch: Int?
-    let steps: Int
-    let last: [String: [Double]]
-    let best: [String: [Double]]
-  }
-
-  /// Trains, asked to end after every `steps` steps, each time going on with fresh objects.
-  private func interrupted(
-    every steps: Int, at path: String, _ make: () throws -> Training
-  ) throws -> (result: Result, parts: Int) {
-    for part in 1...100 {
-      let training = try make()
-      if part > 1 { try training.trainer.restore(from: SafetensorsReader(path)) }
-      var done = 0
-      do {
-        try training.trainer.run(
-          onStep: { _ in done += 1 },
-          checkpoints: CheckpointPlan(isInterrupted: { done >= steps }) {
-            try training.trainer.writeCheckpoint(to: path)
-          })
-        return (try training.result(), part)
-      } catch is TrainingInterrupted {}
-    }
-    throw TrainingError("no end")
+    func result() throws -> TrainingResult { try TrainingResult(trainer) }
   }
 
   @Test(arguments: OptimizerKind.allCases, [2, 5])
@@ -87,10 +47,26 @@ import Testing
     try whole.trainer.run()
     let expected = try whole.result()
     #expect(expected.steps == 12)
-    let (result, parts) = try interrupted(every: steps, at: folder.path("c"), make)
+    let (result, parts) = try interrupted(every: steps, at: folder.path("c")) { try make().trainer }
     #expect(result == expected)
     // After the last step there is nothing to interrupt.
     #expect(parts == (12 + steps - 1) / steps)
+  }
+
+  @Test(arguments: [2, 3]) func validAndVolumesGoOn(dimensions: Int) throws {
+    let folder = try TemporaryFolder()
+    func make() throws -> Training {
+      try Training(
+        network: {
+          ($0.depth, $0.head, $0.dimensions, $0.padding) = (1, .plain, dimensions, dimensions == 2 ? .valid : .same)
+        },
+        {
+          if dimensions == 2 { $0.loader.crop = 30 } else { $0.loader.slices = 2 }
+        })
+    }
+    let whole = try make()
+    try whole.trainer.run()
+    #expect(try interrupted(every: 5, at: folder.path("c"), make).result == whole.result())
   }
 
   @Test(arguments: [Normalization.batch, .group(groups: 2)]) func averagesPlateausAndEarlyEnds(norm: Normalization)
@@ -109,7 +85,7 @@ import Testing
     }
     let whole = try make()
     try whole.trainer.run()
-    let (result, parts) = try interrupted(every: 5, at: folder.path("c"), make)
+    let (result, parts) = try interrupted(every: 5, at: folder.path("c")) { try make().trainer }
     #expect(try result == whole.result())
     #expect(parts > 1)
   }
@@ -131,7 +107,7 @@ import Testing
         }
         try Safetensors.write(entries, metadata: file.metadata, to: path)
       }
-      return training
+      return training.trainer
     }
     #expect(try result != whole.result())
   }

@@ -1,4 +1,5 @@
 import NormaData
+import NormaExperiment
 import NormaModels
 import NormaRecords
 import NormaTensor
@@ -30,7 +31,7 @@ extension SegmentationTrainer {
   ) throws {
     try self.init(
       task: SegmentationTask(
-        model: model, geometry: .multiples(of: model.options.extentMultiple), training: data.training,
+        model: model, geometry: model.options.geometry, training: data.training,
         validation: data.validation, sampling: setting.loader, loss: setting.loss), options: setting.options,
       generators: generators)
   }

@@ -3,22 +3,32 @@ import NormaExperiment
 import NormaModels
 import NormaNormalization
 
+extension NetworkOptions {
+  /// Channels of the first stage. The network's own 64 take minutes per pass over a few thousand images without an accelerator.
+  var alexnetWidth: Int { width ?? 16 }
+
+  func alexnet(_ norm: Normalization, _ images: ImageShape) -> AlexNet.Options {
+    var options = AlexNet.Options()
+    (options.inputChannels, options.inputSize) = (images.channels, min(images.height, images.width))
+    options.classes = images.classes
+    options.normalization = norm
+    options.width = Double(alexnetWidth) / 64
+    options.dropout = dropout ?? options.dropout
+    return options
+  }
+}
+
 extension Comparison {
   /// Classification of images by AlexNet.
   func alexnet(_ setting: Setting) throws -> Prepared<ImageWorkload> {
-    let side = data.imageSize ?? 64
-    let loaded = try data.loadClasses(side: side, isRepeated: setting.isRepeated, earlier: setting.earlier) { count, seed in
+    let side = data.imageSize ?? DataOptions.defaultImageSize
+    let loaded = try data.loadClasses(
+      side: side, count: model.defaults.syntheticImages, isRepeated: setting.isRepeated, earlier: setting.earlier
+    ) { count, seed in
       SyntheticShapes(side: side, count: count, seed: seed).make()
     }
-    func options(_ norm: Normalization) -> AlexNet.Options {
-      var options = AlexNet.Options()
-      (options.inputChannels, options.inputSize) = (loaded.training.channels, min(loaded.training.height, loaded.training.width))
-      options.classes = loaded.training.classCounts?.count ?? 0
-      options.normalization = norm
-      options.width = Double(network.width ?? 64) / 64
-      options.dropout = network.dropout ?? options.dropout
-      return options
-    }
+    let shape = loaded.shape
+    func options(_ norm: Normalization) -> AlexNet.Options { network.alexnet(norm, shape) }
     return try images(
       loaded, setting, augmentation: (training.augment ?? .none).ofPictures(side: loaded.training.height),
       ImageModel(
@@ -27,6 +37,6 @@ extension Comparison {
         },
         check: { try options($0.normalization).validate() },
         metadata: { ($0 as? AlexNet)?.options.metadata ?? [:] },
-        configuration: ["width": "\(network.width ?? 64)", "dropout": "\(options(.none).dropout)"]))
+        configuration: ["width": "\(network.alexnetWidth)", "dropout": "\(options(.none).dropout)"]))
   }
 }

@@ -15,6 +15,14 @@ struct ImageModel {
   let configuration: [String: String]
 }
 
+/// What a network has to fit; 0 classes stand for a number per image.
+struct ImageShape {
+  var channels: Int
+  var height: Int
+  var width: Int
+  var classes: Int
+}
+
 /// Images of one kind for training, validation and test.
 struct LoadedImages {
   let name: String
@@ -25,6 +33,12 @@ struct LoadedImages {
   let test: ImageDataset?
   /// The options that chose them, by their names on the command line.
   let configuration: [String: String]
+
+  var shape: ImageShape {
+    ImageShape(
+      channels: training.channels, height: training.height, width: training.width,
+      classes: training.classCounts?.count ?? 0)
+  }
 }
 
 extension Comparison {
@@ -61,12 +75,13 @@ extension Comparison {
   }
 
   /// A row per image: its number among the scored ones, what it is, what the network takes it for.
-  private static func write(_ evaluation: ImageTask.Evaluation, of images: ImageDataset, to files: PredictionFiles) throws
+  private static func write(_ evaluation: ImageTask.Evaluation, of images: ImageDataset, to files: PredictionFiles)
+    throws
   {
     let (header, rows): (String, [String])
     switch images.targets {
     case .classes(let classes, let names):
-      let quoted = names.map { "\"\($0.replacing("\"", with: "\"\""))\"" }
+      let quoted = names.map(csvField)
       header = "image,class,predicted," + quoted.joined(separator: ",")
       rows = zip(classes, evaluation.outputs).enumerated().map { index, row in
         let likeliest = row.1.indices.max { row.1[$0] < row.1[$1] } ?? 0

@@ -2,7 +2,7 @@ import ArgumentParser
 import NormaNormalization
 import NormaRecords
 
-/// The networks that `norma train` and `norma compare` know by name.
+/// The networks that `norma train`, `norma compare` and `norma describe` know by name.
 enum ModelName: String, ExpressibleByArgument, CaseIterable {
   case unet, alexnet
   case meanSpot = "mean-spot"
@@ -10,14 +10,23 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
   case mnistLSTM = "mnist-lstm"
   case style
 
-  /// Where the command line gives nothing.
-  var defaults: (epochs: Int, batchSize: Int) {
+  /// What holds where the command line gives nothing.
+  struct Defaults {
+    var epochs: Int
+    var batchSize: Int
+    /// Of adam, adamw and rmsprop; nil takes the optimizer's own.
+    var adaptiveLearningRate: Double?
+    /// How many made-up images there are.
+    var syntheticImages = 2000
+  }
+
+  var defaults: Defaults {
     switch self {
-    case .unet: (5, 1)
-    case .alexnet: (10, 32)
-    case .meanSpot: (20, 8)
-    case .mnistDense, .mnistLSTM: (5, 64)
-    case .style: (4, 1)
+    case .unet: Defaults(epochs: 5, batchSize: 1)
+    case .alexnet: Defaults(epochs: 10, batchSize: 32)
+    case .meanSpot: Defaults(epochs: 20, batchSize: 8)
+    case .mnistDense, .mnistLSTM: Defaults(epochs: 5, batchSize: 64)
+    case .style: Defaults(epochs: 4, batchSize: 1, syntheticImages: 400)
     }
   }
 
@@ -46,9 +55,9 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
     "The network: \(allCases.map(\.rawValue).joined(separator: ", ")).", valueName: "name")
 
   /// What every network takes where the command line gives nothing, for help.
-  static func defaultsTold(_ value: (ModelName) -> String) -> String {
+  static func defaultsTold(of models: Set<ModelName> = Set(allCases), _ value: (ModelName) -> String) -> String {
     var told: [(value: String, names: [String])] = []
-    for model in allCases {
+    for model in allCases where models.contains(model) {
       let value = value(model)
       if let place = told.firstIndex(where: { $0.value == value }) {
         told[place].names.append(model.rawValue)
@@ -60,17 +69,20 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
       ? told[0].value : told.map { "\($0.value) for \($0.names.joined(separator: ", "))" }.joined(separator: "; ")
   }
 
-  private static let images: Set<ModelName> = [.alexnet, .meanSpot, .mnistDense, .mnistLSTM, .style]
+  static let images: Set<ModelName> = [.alexnet, .meanSpot, .mnistDense, .mnistLSTM, .style]
   private static let classifiers: Set<ModelName> = [.alexnet, .mnistDense, .mnistLSTM]
 
   /// The options that not all networks have, by their names, and who has them.
   private static let options: [String: Set<ModelName>] = [
-    "crop": [.unet], "crop-slices": [.unet], "loss": [.unet], "class-weights": [.unet], "border-weights": [.unet], "ignore-label": [.unet],
+    "crop": [.unet], "crop-slices": [.unet], "loss": [.unet], "class-weights": [.unet], "border-weights": [.unet],
+    "ignore-label": [.unet],
     "val-slices": [.unet], "test-slices": [.unet], "synthetic-size": [.unet], "synthetic-slices": [.unet],
     "depth": [.unet], "upsampling": [.unet], "padding": [.unet], "residual": [.unet], "dimensions": [.unet],
     "head": [.unet], "width": [.unet, .alexnet, .style], "hidden": [.mnistDense, .mnistLSTM], "attention": [.meanSpot],
     "val-share": images, "test-share": images, "synthetic-images": images, "image-size": [.alexnet, .style],
     "images": classifiers.union([.unet]), "labels": classifiers.union([.unet]),
+    "size": [.unet, .alexnet, .mnistDense, .mnistLSTM], "channels": [.unet, .alexnet, .mnistDense],
+    "classes": classifiers.union([.unet]), "as-logged": [.unet],
     "flow-u": [.meanSpot], "flow-v": [.meanSpot], "strain": [.meanSpot], "scores": [.meanSpot],
     "dropout": Set(allCases).subtracting([.style]),
     "content": [.style], "styles": [.style], "network": [.style], "features": [.style], "style-weight": [.style],
@@ -82,7 +94,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
     for name in given {
       if let models = Self.options[name], !models.contains(self) {
         let names = Self.allCases.filter(models.contains).map(\.rawValue).joined(separator: ", ")
-        throw ValidationError("--\(name) is for --model \(names), not for \(rawValue): leave it out.")
+        throw ValidationError("--\(name) is for \(names), not for \(rawValue): leave it out.")
       }
     }
   }

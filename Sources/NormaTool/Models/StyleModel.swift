@@ -14,6 +14,14 @@ enum StyleWeights {
   static let adaptive = 1.0
 }
 
+extension NetworkOptions {
+  func style(_ norm: Normalization, styles: Int) -> TransformationNetwork.Options {
+    var options = TransformationNetwork.Options()
+    (options.width, options.normalization, options.styles) = (width ?? 16, norm, styles)
+    return options
+  }
+}
+
 extension Comparison {
   /// Feed-forward style transfer.
   func style(_ setting: Setting) throws -> Prepared<StyleWorkload> {
@@ -25,17 +33,13 @@ extension Comparison {
     guard !isAdaptive || network.width == nil else {
       throw ValidationError("--width is for --network transformation; the adaptive decoder mirrors the classifier.")
     }
-    let loaded = try data.loadContents(side: side, isRepeated: setting.isRepeated, earlier: setting.earlier)
+    let loaded = try data.loadContents(
+      side: side, count: model.defaults.syntheticImages, isRepeated: setting.isRepeated, earlier: setting.earlier)
     let styles = try data.loadStyles(side: side)
-    let width = network.width ?? 16
     let made: StyleWorkload.Network =
       isAdaptive
       ? .adaptive(stage: "relu3_1")
-      : .transformation { norm in
-        var options = TransformationNetwork.Options()
-        (options.width, options.normalization, options.styles) = (width, norm, styles.count)
-        return options
-      }
+      : .transformation { [network] norm in network.style(norm, styles: styles.count) }
     // Before the classifier is trained, which takes its time.
     for norm in norms { try made.check(norm) }
     let classifier = try network.features.map(StyleClassifier.init(file:)) ?? trainedClassifier()

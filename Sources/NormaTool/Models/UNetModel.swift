@@ -11,7 +11,8 @@ import NormaTraining
 extension Comparison {
   /// Segmentation of a stack by the U-Net.
   func unet(_ setting: Setting) throws -> Prepared<SegmentationWorkload> {
-    let crop = training.crop ?? 512
+    let geometry = network.options(.none).geometry
+    let crop = training.crop ?? geometry.nearest(to: 512)
     let loaded = try data.load(
       crop: crop, isRepeated: setting.isRepeated, earlierTestSlices: setting.earlier?.data.testSamples)
     let isVolume = network.dimensions == 3
@@ -22,7 +23,7 @@ extension Comparison {
       crop: crop, batchSize: setting.batchSize, samplesPerEpoch: training.samplesPerEpoch ?? 818, seed: training.seed,
       augmentation: try (training.augment ?? .flips).ofCrops(),
       borderWeighting: training.borderWeights == true ? BorderWeighting() : nil)
-    sampling.slices = isVolume ? training.cropSlices ?? 16 : 1
+    sampling.slices = isVolume ? training.cropSlices ?? geometry.nearest(to: 16) : 1
     let work = SegmentationWorkload(
       training: loaded.training, validation: loaded.validation, test: loaded.test, options: setting.options,
       sampling: sampling,

@@ -45,13 +45,16 @@ struct DataOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Decides the synthetic stack or images. (default: 0)", valueName: "seed"))
   var syntheticSeed: UInt64?
 
-  @Option(help: ArgumentHelp("How many synthetic images there are in all. (default: 2000, for style 400)", valueName: "count"))
+  @Option(
+    help: ArgumentHelp(
+      "How many synthetic images there are in all. (default: \(ModelName.defaultsTold(of: ModelName.images) { "\($0.defaults.syntheticImages)" }))",
+      valueName: "count"))
   var syntheticImages: Int?
 
   @Option(
     help: ArgumentHelp(
       "Side to which pictures of a folder are resized and cut, and of synthetic ones. Above 64 AlexNet is that for large images. "
-        + "(default: 64)", valueName: "pixels"))
+        + "(default: \(defaultImageSize))", valueName: "pixels"))
   var imageSize: Int?
 
   @Option(

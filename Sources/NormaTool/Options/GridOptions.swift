@@ -1,5 +1,6 @@
 import ArgumentParser
 import NormaRecords
+import NormaTraining
 
 /// What is varied besides the norm, and what norms are compared by.
 struct GridOptions: ParsableArguments {
@@ -22,6 +23,13 @@ struct GridOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
+      "Optimizers to compare every norm with, with a momentum after a colon if it is not the default: sgd:0,sgd,nesterov,adam. "
+        + "Each takes the best of --learning-rates. (default: --optimizer)", valueName: "list"),
+    transform: OptimizerList.init(parsing:))
+  var optimizers: OptimizerList?
+
+  @Option(
+    help: ArgumentHelp(
       "What norms are compared by: \(ScoreName.allCases.map(\.rawValue).joined(separator: ", ")). rand, info, rand-error and "
         + "warping-error need two classes and are taken at the threshold that gives the best V_Rand on the validation slices. "
         + "(default: \(ModelName.defaultsTold { $0.scores[0].rawValue }))",
@@ -34,6 +42,18 @@ struct GridOptions: ParsableArguments {
 }
 
 extension ScoreName: ExpressibleByArgument {}
+
+/// Different optimizers, separated by commas.
+struct OptimizerList: Sendable {
+  let values: [OptimizerChoice]
+
+  init(parsing text: String) throws {
+    values = try commaSeparated(text).map {
+      do { return try OptimizerChoice(parsing: $0) } catch { throw ValidationError("\(error)") }
+    }
+    guard Set(values).count == values.count else { throw ValidationError("'\(text)' has an optimizer twice") }
+  }
+}
 
 /// Numbers separated by commas; different ones unless told otherwise.
 struct GridList<Value: LosslessStringConvertible & Hashable & Sendable>: Sendable {

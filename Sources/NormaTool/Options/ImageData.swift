@@ -4,23 +4,24 @@ import NormaFormats
 import NormaRecords
 
 extension DataOptions {
-  private static let syntheticCount = 2000
-  private static let syntheticContents = 400
+  /// Side of pictures of any size, and of made-up ones.
+  static let defaultImageSize = 64
   private static let validationShare = 0.15
 
   /// Images with classes: the user's, or those that `synthetic` makes.
   /// - Parameters:
   ///   - side: to which pictures of any size are resized.
+  ///   - count: of synthetic images where the command line gives none.
   ///   - synthetic: makes so many images by a seed.
   func loadClasses(
-    side: Int, isRepeated: Bool, earlier: ComparisonRecord?,
+    side: Int, count: Int, isRepeated: Bool, earlier: ComparisonRecord?,
     synthetic: (_ count: Int, _ seed: UInt64) throws -> ImageDataset
   ) throws -> LoadedImages {
     guard let images else {
-      let count = syntheticImages ?? Self.syntheticCount
-      let made = try synthetic(count, seedOfSynthetic)
+      let count = syntheticImages ?? count
       return try parted(
-        made, nil, isSynthetic: true, unit: "images", isRepeated, earlier, syntheticConfiguration(count))
+        synthetic(count, seedOfSynthetic), nil, isSynthetic: true, unit: "images", isRepeated, earlier,
+        syntheticConfiguration(count))
     }
     var configuration = ["images": images]
     if let labels {
@@ -35,9 +36,9 @@ extension DataOptions {
   }
 
   /// Pictures for style transfer.
-  func loadContents(side: Int, isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
+  func loadContents(side: Int, count: Int, isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
     guard let content else {
-      let count = syntheticImages ?? Self.syntheticContents
+      let count = syntheticImages ?? count
       let made = SyntheticTextures(side: side, seed: seedOfSynthetic).contents(count)
       return try parted(
         made, nil, isSynthetic: true, unit: "images", isRepeated, earlier, syntheticConfiguration(count))
@@ -59,12 +60,12 @@ extension DataOptions {
   }
 
   /// Optical flow with scores.
-  func loadFlow(isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
+  func loadFlow(count: Int, isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
     guard let flowU, let flowV, let strain, let scores else {
-      let count = syntheticImages ?? Self.syntheticCount
-      let made = SyntheticFlow(count: count, seed: seedOfSynthetic).make()
+      let count = syntheticImages ?? count
       return try parted(
-        made, nil, isSynthetic: true, unit: "frames", isRepeated, earlier, syntheticConfiguration(count))
+        SyntheticFlow(count: count, seed: seedOfSynthetic).make(), nil, isSynthetic: true, unit: "frames", isRepeated,
+        earlier, syntheticConfiguration(count))
     }
     return try parted(
       .spotting(u: flowU, v: flowV, strain: strain, scores: scores), nil, isSynthetic: false, unit: "frames",

@@ -2,6 +2,7 @@ import ArgumentParser
 import NormaExchange
 import NormaFormats
 import NormaModels
+import NormaNN
 import NormaNormalization
 import NormaReport
 
@@ -31,7 +32,8 @@ struct ModelOptions: ParsableArguments {
 
   struct Loaded {
     let path: String
-    let network: UNet
+    let network: any Layer
+    let options: any NetworkConfiguration
     /// Of the weights' file; empty for those of another program.
     let metadata: [String: String]
   }
@@ -43,30 +45,14 @@ struct ModelOptions: ParsableArguments {
     guard file.metadata["checkpoint"] == nil else {
       throw ToolError("'\(path)' is a checkpoint; finish its training by --resume and give the run's folder")
     }
-    var options: UNet.Options
-    do {
-      options = try UNet.Options(shapes: Dictionary(uniqueKeysWithValues: file.entries.map { ($0.name, $0.shape) }))
-      if file.metadata["architecture"] != nil {
-        let found = options.metadata
-        options = try UNet.Options(metadata: file.metadata)
-        // The network is made only after this, as large as the file says.
-        let told = options.metadata
-        let seen = [
-          "input_channels", "output_channels", "width", "depth", "upsampling", "residual", "dimensions", "head",
-        ]
-        for key in seen where told[key] != found[key] {
-          throw ToolError("its metadata tell \(key) \(told[key] ?? ""), its tensors \(found[key] ?? ""); it is damaged")
-        }
-      } else if norm == nil {
-        throw ToolError("it does not tell its normalization; give it with --norm")
-      }
-    } catch let error as FormatError {
+    var options: any NetworkConfiguration
+    do { options = try self.options(of: file) } catch let error as FormatError {
       throw error
     } catch {
       throw ToolError("the weights in '\(path)' cannot be used: \(error)")
     }
     if let norm { options.normalization = norm }
-    let network = try UNet(options)
+    let network = try options.network(generator: nil, dropoutGenerator: nil)
     do { try network.loadWeights(from: file) } catch {
       let told = file.metadata["norm"].map {
         $0 == options.normalization.name ? "" : " (its metadata tell the norm \($0))"
@@ -74,7 +60,34 @@ struct ModelOptions: ParsableArguments {
       throw ToolError("'\(path)'\(told ?? ""): \(error)")
     }
     network.evaluate()
-    return Loaded(path: path, network: network, metadata: file.metadata)
+    return Loaded(path: path, network: network, options: options, metadata: file.metadata)
+  }
+
+  /// What the file tells of its network, which is made only after this: as large as the file's tensors say.
+  private func options(of file: SafetensorsReader) throws -> any NetworkConfiguration {
+    let shapes = Dictionary(uniqueKeysWithValues: file.entries.map { ($0.name, $0.shape) })
+    guard file.metadata["architecture"] != nil else {
+      // Weights of another program: those of a U-Net tell all but the norm.
+      let options = try UNet.Options(shapes: shapes)
+      guard norm != nil else { throw ToolError("it does not tell its normalization; give it with --norm") }
+      return options
+    }
+    let options = try networkConfiguration(metadata: file.metadata)
+    if let told = (options as? UNet.Options)?.metadata {
+      let found = try UNet.Options(shapes: shapes).metadata
+      let seen = [
+        "input_channels", "output_channels", "width", "depth", "upsampling", "residual", "dimensions", "head",
+      ]
+      for key in seen where told[key] != found[key] {
+        throw ToolError("its metadata tell \(key) \(told[key] ?? ""), its tensors \(found[key] ?? ""); it is damaged")
+      }
+    }
+    for (key, shape) in options.largestShapes where shapes[key] != shape {
+      throw ToolError(
+        "by its metadata '\(key)' has the shape \(shape), but it has "
+          + (shapes[key].map { "\($0)" } ?? "no tensor of this name") + "; it is damaged")
+    }
+    return options
   }
 
   private func weightsPath() throws -> String {

@@ -6,7 +6,8 @@ import NormaNormalization
 struct NetworkOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Channels of the first level or stage; deeper ones have more. (default: 64, for style 16)", valueName: "channels"))
+      "Channels of the first level or stage; deeper ones have more. (default: 64 for unet, 16 for alexnet, which is AlexNet with 64, "
+        + "and style)", valueName: "channels"))
   var width: Int?
 
   @Option(help: ArgumentHelp("Number of the U-Net's poolings. (default: 4)", valueName: "poolings"))
@@ -50,7 +51,7 @@ struct NetworkOptions: ParsableArguments {
     help: ArgumentHelp(
       "Where mean-spot has the attention module CBAM: \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", ")). "
         + "A list compares every norm with each. (default: none)", valueName: "list"),
-    transform: AttentionList.init(parsing:))
+    completion: .list(MeanSpotter.Attention.allCases.map(\.rawValue)), transform: AttentionList.init(parsing:))
   var attention: AttentionList?
 
   @Option(
@@ -126,7 +127,8 @@ struct AttentionList: Sendable {
     values = try commaSeparated(text).map {
       guard let value = MeanSpotter.Attention(rawValue: $0) else {
         throw ValidationError(
-          "'\($0)' is no attention; choose from \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", "))")
+          "'\($0)' is no attention; choose from \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", "))"
+        )
       }
       return value
     }

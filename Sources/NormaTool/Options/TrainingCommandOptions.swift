@@ -21,7 +21,9 @@ struct TrainingCommandOptions: ParsableArguments {
       "Samples per step. (default: \(ModelName.defaultsTold { "\($0.defaults.batchSize)" }))", valueName: "count"))
   var batchSize: Int?
 
-  @Option(help: ArgumentHelp("Side of the square crops, a multiple of 2^depth with padding. (default: 512)", valueName: "pixels"))
+  @Option(
+    help: ArgumentHelp(
+      "Side of the square crops, a multiple of 2^depth with padding. (default: 512)", valueName: "pixels"))
   var crop: Int?
 
   @Option(
@@ -63,8 +65,8 @@ struct TrainingCommandOptions: ParsableArguments {
   @Option(help: ArgumentHelp("Factor of the content's part. (default: 1)", valueName: "factor"))
   var contentWeight: Double?
 
-  @Option(help: ArgumentHelp("adam, adamw, sgd, nesterov, rmsprop or adagrad.", valueName: "name"))
-  var optimizer = OptimizerKind.adam
+  @Option(help: ArgumentHelp("adam, adamw, sgd, nesterov, rmsprop or adagrad. (default: adam)", valueName: "name"))
+  var optimizer: OptimizerKind?
 
   @Option(
     help: ArgumentHelp(
@@ -213,7 +215,8 @@ struct TrainingCommandOptions: ParsableArguments {
   func validate() throws {
     let counts = [
       ("--epochs", epochs ?? 1, 1_000_000), ("--samples-per-epoch", samplesPerEpoch ?? 1, 1_000_000_000),
-      ("--batch-size", batchSize ?? 1, 65_536), ("--crop", crop ?? 1, 65_536), ("--crop-slices", cropSlices ?? 1, 4096), ("--threads", threads ?? 1, 4096),
+      ("--batch-size", batchSize ?? 1, 65_536), ("--crop", crop ?? 1, 65_536), ("--crop-slices", cropSlices ?? 1, 4096),
+      ("--threads", threads ?? 1, 4096),
     ]
     for (name, value, greatest) in counts where !(1...greatest).contains(value) {
       throw ValidationError("\(name) must be in 1…\(greatest), got \(value).")
@@ -224,8 +227,9 @@ struct TrainingCommandOptions: ParsableArguments {
     if let momentum, !(0..<1).contains(momentum) {
       throw ValidationError("--momentum must be at least 0 and below 1, got \(momentum).")
     }
-    if momentum != nil, optimizer.defaultMomentum == nil {
-      throw ValidationError("--momentum is for sgd, nesterov and rmsprop; \(optimizer.rawValue) has none.")
+    if momentum != nil, optimizerOrDefault.defaultMomentum == nil {
+      throw ValidationError(
+        "--momentum is for --optimizer sgd, nesterov and rmsprop; \(optimizerOrDefault.rawValue) has none.")
     }
     if borderWeights == true, classWeights == .balanced {
       throw ValidationError("--border-weights already balances the classes; leave out --class-weights balanced.")
@@ -247,11 +251,14 @@ struct TrainingCommandOptions: ParsableArguments {
   /// Options that not all networks have, as far as they are given.
   var given: [String] {
     [
-      ("crop", crop != nil), ("crop-slices", cropSlices != nil), ("augment", augment != nil), ("loss", loss != nil), ("class-weights", classWeights != nil),
+      ("crop", crop != nil), ("crop-slices", cropSlices != nil), ("augment", augment != nil), ("loss", loss != nil),
+      ("class-weights", classWeights != nil),
       ("border-weights", borderWeights != nil), ("style-weight", styleWeight != nil),
       ("content-weight", contentWeight != nil),
     ].filter(\.1).map(\.0)
   }
+
+  var optimizerOrDefault: OptimizerKind { optimizer ?? .adam }
 
   func resolvedDevice() throws -> Device { try Self.device(named: device) }
 
@@ -267,11 +274,13 @@ struct TrainingCommandOptions: ParsableArguments {
     }
   }
 
-  func options(defaults: (epochs: Int, batchSize: Int)) throws -> TrainingOptions {
+  func options(defaults: ModelName.Defaults) throws -> TrainingOptions {
     var options = TrainingOptions()
     options.epochs = epochs ?? defaults.epochs
+    let optimizer = optimizerOrDefault
     options.optimizer = optimizer
-    options.learningRate = learningRate ?? optimizer.defaultLearningRate
+    let ownRate = [.adam, .adamw, .rmsprop].contains(optimizer) ? defaults.adaptiveLearningRate : nil
+    options.learningRate = learningRate ?? ownRate ?? optimizer.defaultLearningRate
     options.momentum = momentum ?? optimizer.defaultMomentum
     options.weightDecay = weightDecay
     options.schedule = schedule
