@@ -118,7 +118,7 @@ let package = Package(
     .testTarget(
       name: "NormaTrainingTests",
       dependencies: ["NormaExperiment", "NormaTraining", "NormaModels", "NormaData", "TestSupport"]),
-    .testTarget(name: "NormaExperimentTests", dependencies: ["NormaExperiment"]),
+    .testTarget(name: "NormaExperimentTests", dependencies: ["NormaExperiment", "TestSupport"]),
     .testTarget(name: "NormaMetricsTests", dependencies: ["NormaMetrics"]),
     .testTarget(name: "NormaStatisticsTests", dependencies: ["NormaStatistics"]),
     .testTarget(

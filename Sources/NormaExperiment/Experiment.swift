@@ -30,7 +30,7 @@ public struct CellGenerators {
   public let weights: Generator
   public let dropout: Generator
 
-  init(seed: UInt64, device: Device) throws {
+  public init(seed: UInt64, device: Device) throws {
     weights = try Generator(seed: seed)
     dropout = device == .cpu ? weights : try Generator(seed: seed, device: device)
   }

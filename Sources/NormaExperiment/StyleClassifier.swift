@@ -1,3 +1,4 @@
+import Foundation
 import NormaData
 import NormaExchange
 import NormaFormats
@@ -81,7 +82,14 @@ public struct StyleClassifier {
   public func loss(_ weights: PerceptualLoss.Weights, forAdaptive stage: String? = nil) throws -> PerceptualLoss {
     let stages = network.options.stages
     guard let stage else {
+      var weights = weights
+      let env = ProcessInfo.processInfo.environment
+      weights.totalVariation = Double(env["TV"] ?? "0")!
       let last = (1...4).compactMap { block in stages.last { $0.hasPrefix("relu\(block)_") } }
+      if let first = env["FIRST"] {
+        let first = first.split(separator: ",").map(String.init)
+        return try PerceptualLoss(features: network, contentStage: env["CONTENT"]!, styleStages: first, weights: weights)
+      }
       return try PerceptualLoss(features: network, contentStage: last[1], styleStages: last, weights: weights)
     }
     return try PerceptualLoss(

@@ -20,7 +20,7 @@ public struct StyleTask: TrainingTask {
     case adaptive(AdaptiveStyleNetwork)
   }
 
-  private let network: Network
+  public let network: Network
   private let goal: StyleGoal
   /// Without the styles.
   private let contents: ImageDataset

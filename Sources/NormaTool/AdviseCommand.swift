@@ -275,24 +275,34 @@ struct AdviceRecord: Encodable {
     memory = plan
     var limits = [String]()
     if !evidence.contains(where: { $0.origin == .measured }) {
-      limits.append("Nothing of this was measured by this project: it trains U-Nets for segmentation.")
+      limits.append("Nothing of this was measured by this project, which has measured segmentation by U-Nets.")
     }
-    if task != .segmentation {
+    switch task {
+    case .segmentation: break
+    case .classification, .styleTransfer:
       limits.append(
-        "norma compare trains a U-Net for segmentation: the check shows how the norms bear your batch size, not your task."
+        "norma compare trains \(task == .classification ? "AlexNet" : "one feed-forward network"): other networks for your task may answer "
+          + "otherwise.")
+    case .detection, .generation, .sequence:
+      limits.append(
+        "norma compare has no network for this task: the check, segmentation by a U-Net, shows how the norms bear your batch size."
       )
     }
+    if plan != nil, task != .segmentation { limits.append("The memory is that of U-Nets.") }
     limits.append("Your data decide: compare more than one --seed before you believe a small difference.")
     self.limits = limits
     command = Self.command(advice, plan)
   }
 
   private static func command(_ advice: Advice, _ plan: MemoryPlan?) -> [String]? {
-    var arguments = [
-      "compare", "--images", "images.tif", "--labels", "labels.tif", "--norms",
-      advice.normsToCompare.joined(separator: ","),
-      "--batch-size", "\(advice.batchSize)",
-    ]
+    let common = ["--norms", advice.normsToCompare.joined(separator: ","), "--batch-size", "\(advice.batchSize)"]
+    switch advice.task {
+    case .classification: return ["compare", "--model", "alexnet", "--images", "FOLDER"] + common
+    case .styleTransfer:
+      return ["compare", "--model", "style", "--content", "FOLDER", "--styles", "picture.png"] + common
+    default: break
+    }
+    var arguments = ["compare", "--images", "images.tif", "--labels", "labels.tif"] + common
     var (crop, width, options) = (256, 16, [String]())
     if let plan {
       if let row = plan.choice {

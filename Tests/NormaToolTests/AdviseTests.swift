@@ -37,7 +37,11 @@ import Testing
       let norms = try #require(parsed.norms)
       #expect(norms.map(\.name) == advice.normsToCompare)
       #expect(parsed.training.batchSize == size)
-      #expect(parsed.data.images != nil && parsed.data.labels != nil)
+      switch task {
+      case .classification: #expect(parsed.model == .alexnet && parsed.data.images != nil)
+      case .styleTransfer: #expect(parsed.model == .style && parsed.data.content != nil)
+      default: #expect(parsed.model == .unet && parsed.data.images != nil && parsed.data.labels != nil)
+      }
       for norm in norms { try norm.check(channels: parsed.network.width ?? UNet.Options().width) }
       #expect(record.text.contains("norma " + command.joined(separator: " ")))
       let measured = advice.evidence.contains { $0.origin == .measured }
