@@ -39,7 +39,7 @@ import Testing
       return StyleWorkload(
         training: training, validation: validation, test: nil,
         goal: try StyleGoal(
-          loss: classifier.loss(.init(style: isAdaptive ? 1 : 10), forAdaptive: stage), features: classifier.digest,
+          loss: classifier.loss(.init(style: isAdaptive ? 1 : 5, totalVariation: 1), forAdaptive: stage), features: classifier.digest,
           styles: textures.styles().part(Array(1...styles), name: "styles"), device: .cpu),
         options: options, sampling: ImageSampling(batchSize: 1, seed: seed),
         network: isAdaptive
