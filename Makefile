@@ -8,7 +8,8 @@
 # make install PREFIX=/usr/local   installs what `make setup` built, with shell completions and manual pages; make uninstall
 # make man, make completions   write those into .build/man and .build/completions
 # make bench-peers   sets up and measures Norma beside other libraries (Benchmarks/README.md)
-.PHONY: setup demo test fuzz fuzz-guided sanitize install uninstall man completions example docs bench-peers format lint
+# make optimizers   sets up and makes the figures of Documentation/Optimizers.md again (350 short trainings)
+.PHONY: setup demo test fuzz fuzz-guided sanitize install uninstall man completions example docs bench-peers optimizers format lint
 
 setup:
 	@Scripts/setup
@@ -65,6 +66,11 @@ docs: setup
 BENCH_OPTIONS ?=
 bench-peers: setup
 	@KERAS='$(KERAS)' JAX='$(JAX)' PEERS_PYTHON='$(PEERS_PYTHON)' Scripts/bench-peers $(BENCH_OPTIONS)
+
+# OPTIMIZERS_OPTIONS go to norma compare.
+OPTIMIZERS_OPTIONS ?=
+optimizers: setup
+	@Scripts/optimizers $(OPTIMIZERS_OPTIONS)
 
 FORMATTED = Sources Tests Benchmarks/Sources Examples/Sources Package.swift Benchmarks/Package.swift Examples/Package.swift
 format:

@@ -52,9 +52,9 @@ import Testing
       let csv = try String(contentsOfFile: folder.path("run/history-\(run.norm).csv"), encoding: .utf8)
       #expect(csv.hasPrefix("epoch,content,style,loss,val_content,val_style,val_loss,seconds\n"))
       let sheet = try PNG.read(folder.path("run/overlays/\(run.norm)-image-0.png"))
-      #expect([sheet.channels, sheet.height, sheet.width] == [3, 3 * 16, 4 * 16])
+      #expect((sheet.channels, sheet.height, sheet.width) == (3, 48, 64))
       let first = try PNG.read(folder.path("run/overlays/\(run.norm)-image-1.png"))
-      #expect([first.channels, first.height, first.width] == [3, 16, 16])
+      #expect((first.channels, first.height, first.width) == (3, 16, 16))
       // The same picture at its place in the sheet.
       #expect((0..<16).allSatisfy { sheet[0, 1, 32 + $0, $0] == first[0, 1, $0, $0] })
     }

@@ -19,7 +19,7 @@ import Testing
     /// Small, with everything that a checkpoint has to keep: dropout, augmentation, running statistics, momentum.
     init(
       _ norm: Normalization = .switchable, seed: UInt64 = 3, width: Int = 2, data dataSeed: UInt64 = 1,
-      network adapt: (inout UNet.Options) -> Void = { _ in }, _ change: (inout SegmentationSetting) -> Void = { _ in }
+      _ change: (inout SegmentationSetting) -> Void = { _ in }, network adapt: (inout UNet.Options) -> Void = { _ in }
     ) throws {
       Runtime.threads = 1
       let (images, labels) = SyntheticEM(width: 32, height: 32, slices: 3, seed: dataSeed).make()
@@ -56,17 +56,15 @@ import Testing
   @Test(arguments: [2, 3]) func validAndVolumesGoOn(dimensions: Int) throws {
     let folder = try TemporaryFolder()
     func make() throws -> Training {
-      try Training(
-        network: {
-          ($0.depth, $0.head, $0.dimensions, $0.padding) = (1, .plain, dimensions, dimensions == 2 ? .valid : .same)
-        },
-        {
-          if dimensions == 2 { $0.loader.crop = 30 } else { $0.loader.slices = 2 }
-        })
+      try Training {
+        if dimensions == 2 { $0.loader.crop = 30 } else { $0.loader.slices = 2 }
+      } network: {
+        ($0.depth, $0.head, $0.dimensions, $0.padding) = (1, .plain, dimensions, dimensions == 2 ? .valid : .same)
+      }
     }
     let whole = try make()
     try whole.trainer.run()
-    #expect(try interrupted(every: 5, at: folder.path("c"), make).result == whole.result())
+    #expect(try interrupted(every: 5, at: folder.path("c")) { try make().trainer }.result == whole.result())
   }
 
   @Test(arguments: [Normalization.batch, .group(groups: 2)]) func averagesPlateausAndEarlyEnds(norm: Normalization)

@@ -112,7 +112,8 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
   /// The pixel that is seen where a walk of so many steps from the first one, turning back at both ends, arrives.
   private func walk(_ steps: Int, _ extent: Int) -> Int {
     guard extent > 1 else { return 0 }
-    var (place, direction) = (0, steps < 0 ? 1 : 1)
+    // Backwards the first step turns back.
+    var (place, direction) = (0, 1)
     for _ in 0..<abs(steps) {
       if place + direction < 0 || place + direction >= extent { direction = -direction }
       place += direction

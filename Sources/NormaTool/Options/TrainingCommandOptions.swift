@@ -23,12 +23,13 @@ struct TrainingCommandOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Side of the square crops, a multiple of 2^depth with padding. (default: 512)", valueName: "pixels"))
+      "Side of the square crops, a multiple of 2^depth with padding. (default: 512, or the next smaller that the network takes)",
+      valueName: "pixels"))
   var crop: Int?
 
   @Option(
     help: ArgumentHelp(
-      "Consecutive slices of a sample where --dimensions is 3: what the network takes along every axis. (default: 16)",
+      "Consecutive slices of a sample where --dimensions is 3: what the network takes along every axis. (default: 16, or the next that it takes)",
       valueName: "count"))
   var cropSlices: Int?
 
