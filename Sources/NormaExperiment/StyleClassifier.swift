@@ -1,4 +1,3 @@
-import Foundation
 import NormaData
 import NormaExchange
 import NormaFormats
@@ -75,22 +74,18 @@ public struct StyleClassifier {
     accuracy = nil
   }
 
-  /// The loss that looks at the last activation of each of the first four blocks, and for the content of the second.
+  /// The loss that looks at the last activation of each of the first four blocks (in the small classifier at the very first and the
+  /// last of three blocks), and for the content of the second.
   ///
   /// For an adaptive network, which works in the classifier's own features, content and styles are those of the paper:
   /// its stage, and means and deviations at the first activation of every block up to there.
   public func loss(_ weights: PerceptualLoss.Weights, forAdaptive stage: String? = nil) throws -> PerceptualLoss {
     let stages = network.options.stages
     guard let stage else {
-      var weights = weights
-      let env = ProcessInfo.processInfo.environment
-      weights.totalVariation = Double(env["TV"] ?? "0")!
       let last = (1...4).compactMap { block in stages.last { $0.hasPrefix("relu\(block)_") } }
-      if let first = env["FIRST"] {
-        let first = first.split(separator: ",").map(String.init)
-        return try PerceptualLoss(features: network, contentStage: env["CONTENT"]!, styleStages: first, weights: weights)
-      }
-      return try PerceptualLoss(features: network, contentStage: last[1], styleStages: last, weights: weights)
+      // Deep activations of the small classifier, which was not shown ImageNet, leave colours open: it looks at the first instead.
+      let styles = network.options.layout == .small ? ["relu1_1"] + last.dropLast() : last
+      return try PerceptualLoss(features: network, contentStage: last[1], styleStages: styles, weights: weights)
     }
     return try PerceptualLoss(
       features: network, contentStage: stage,

@@ -39,7 +39,8 @@ import Testing
       return StyleWorkload(
         training: training, validation: validation, test: nil,
         goal: try StyleGoal(
-          loss: classifier.loss(.init(style: isAdaptive ? 1 : 10), forAdaptive: stage), features: classifier.digest,
+          loss: classifier.loss(.init(style: isAdaptive ? 1 : 5, totalVariation: 1), forAdaptive: stage),
+          features: classifier.digest,
           styles: textures.styles().part(Array(1...styles), name: "styles"), device: .cpu),
         options: options, sampling: ImageSampling(batchSize: 1, seed: seed),
         network: isAdaptive
@@ -80,9 +81,8 @@ import Testing
     let instance = try setting.trainer()
     try instance.run()
     let found = try #require(instance.finalEvaluation)
-    print("SCORES", seed, untouched.style, found.style, found.content, instance.history.map { $0.validationScores["style"]! })
     #expect(found.style < 0.3 * untouched.style)
-    #expect(found.content < 1)
+    #expect(found.content < 0.7)
     #expect(found.pictures.count == 12)
     #expect(found.pictures.allSatisfy { $0.count == 3 * 32 * 32 && $0.allSatisfy { (0...1).contains($0) } })
 
@@ -93,8 +93,7 @@ import Testing
       #expect(abs(a.loss - b.loss) < 0.02 * a.loss, "the same in training")
     }
     let lagging = try #require(batch.finalEvaluation)
-    print("BATCH", lagging.style, lagging.content, lagging.loss, found.loss, batch.history.map(\.loss), instance.history.map(\.loss))
-    #expect(lagging.loss > found.loss)
+    #expect(lagging.style > 1.5 * found.style && lagging.loss > found.loss)
   }
 
   @Test func severalStylesAreToldApart() throws {
@@ -104,7 +103,6 @@ import Testing
     try trainer.run()
     let workload = try setting.workload()
     let untouched = try workload.goal.evaluateUntouched(workload.validation)
-    print("SEVERAL", untouched.style, try #require(trainer.finalEvaluation).style)
     #expect(try #require(trainer.finalEvaluation).style < 0.5 * untouched.style)
     // A picture looks otherwise in the other style.
     guard case .transformation(let network) = trainer.task.network else { throw TrainingError("no network") }
@@ -120,14 +118,14 @@ import Testing
     let before = try state(setting.classifier.network)
     try trainer.run()
     let losses = trainer.history.map(\.validationLoss)
-    print("ADAPTIVE", losses, trainer.history.map(\.loss))
     #expect(losses[1] < losses[0])
     #expect(try state(setting.classifier.network) == before)
     setting.norm = .instance
     #expect(throws: TrainingError.self) { try setting.trainer() }
   }
 
-  @Test(arguments: [(Normalization.instance, 2), (.batch, 1)]) func goesOnBitForBit(norm: Normalization, styles: Int) throws
+  @Test(arguments: [(Normalization.instance, 2), (.batch, 1)]) func goesOnBitForBit(norm: Normalization, styles: Int)
+    throws
   {
     let folder = try TemporaryFolder()
     func make() throws -> StyleTrainer {
@@ -169,8 +167,11 @@ import Testing
       try network.writeWeights(to: folder.path("vgg"))
       let read = try StyleClassifier(file: folder.path("vgg"))
       #expect(read.network.options.layout == layout && read.accuracy == nil)
-      #expect(try read.loss(.init()).styleStages == ["relu1_2", "relu2_2", layout == .vgg16 ? "relu3_3" : "relu3_4",
-        layout == .vgg16 ? "relu4_3" : "relu4_4"])
+      #expect(
+        try read.loss(.init()).styleStages == [
+          "relu1_2", "relu2_2", layout == .vgg16 ? "relu3_3" : "relu3_4",
+          layout == .vgg16 ? "relu4_3" : "relu4_4",
+        ])
       #expect(try StyleClassifier(file: folder.path("vgg")).digest == read.digest)
     }
     try Safetensors.write([.init("head.weight", Tensor.zeros([2, 2]))], to: folder.path("other"))
@@ -181,7 +182,10 @@ import Testing
     #expect(message(folder.path("other")).contains("vgg16 or vgg19"))
     #expect(message(folder.path("other")).contains("head.weight"))
     try Safetensors.write(
-      [.init("features.0.weight", Tensor.zeros([2, 3, 3, 3])), .init("features.28.weight", Tensor.zeros([2, 2, 3, 3]))],
+      [
+        .init("features.0.weight", Tensor.zeros([2, 3, 3, 3])),
+        .init("features.28.weight", Tensor.zeros([2, 2, 3, 3])),
+      ],
       to: folder.path("part"))
     #expect(message(folder.path("part")).contains("features.2.weight"))
     #expect(message(folder.path("none")).contains("No such file"))

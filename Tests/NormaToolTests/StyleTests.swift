@@ -22,7 +22,8 @@ import Testing
   }
 
   /// `count` pictures of stripes.
-  private func writePictures(_ folder: TemporaryFolder, _ name: String, count: Int, channels: Int = 3) throws -> String {
+  private func writePictures(_ folder: TemporaryFolder, _ name: String, count: Int, channels: Int = 3) throws -> String
+  {
     try FileManager.default.createDirectory(atPath: folder.path(name), withIntermediateDirectories: true)
     for number in 0..<count {
       try PNG.write(
@@ -82,8 +83,9 @@ import Testing
     )
     let options =
       ["--content", content, "--styles", "\(styles),weave"] + small + (try writeFeatures(folder))
-    let outcome = try Tool.run(["train", "--network", "adaptive", "--norm", "none", "--output", folder.path("a")]
-      + options.chunked(by: 2).filter { $0[0] != "--width" }.joined())
+    let outcome = try Tool.run(
+      ["train", "--network", "adaptive", "--norm", "none", "--output", folder.path("a")]
+        + options.chunked(by: 2).filter { $0[0] != "--width" }.joined())
     #expect(outcome.status == 0, "\(outcome.errors)")
     #expect(
       try SafetensorsReader(folder.path("a/weights-none.safetensors")).metadata["architecture"] == "style-adaptive")
@@ -122,9 +124,9 @@ import Testing
       (["--features", "text"], ["text"]), (["--features", "none"], ["none", "No such file"]),
       (["--network", "adaptive", "--norms", "batch"], ["no norms", "'none'"]),
       (["--network", "adaptive", "--norms", "none", "--width", "4"], ["--width"]),
-      (["--style-weight", "-1"], ["--style-weight", "-1"]), (["--image-size", "8"], ["--image-size", "16"]),
+      (["--style-weight=-1"], ["--style-weight", "-1"]), (["--image-size", "8"], ["--image-size", "16"]),
       (["--score", "accuracy"], ["accuracy", "content"]), (["--dropout", "0.5"], ["--dropout", "style"]),
-      (["--model", "unet", "--styles", "waves"], ["--styles", "--model style"]),
+      (["--model", "mnist-dense", "--styles", "waves"], ["--styles", "--model style"]),
     ]
     for (arguments, says) in cases {
       let standard = ["--model", "style", "--epochs", "1", "--synthetic-images", "20"] + features

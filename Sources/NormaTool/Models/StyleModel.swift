@@ -10,8 +10,10 @@ import NormaTraining
 
 /// The default factors of the style's part in the loss, for the built-in classifier.
 enum StyleWeights {
-  static let style = 100.0
+  static let style = 5.0
   static let adaptive = 1.0
+  /// Against noise that the classifier does not see.
+  static let totalVariation = 1.0
 }
 
 extension NetworkOptions {
@@ -45,7 +47,8 @@ extension Comparison {
     let classifier = try network.features.map(StyleClassifier.init(file:)) ?? trainedClassifier()
     let weights = PerceptualLoss.Weights(
       content: training.contentWeight ?? 1,
-      style: training.styleWeight ?? (isAdaptive ? StyleWeights.adaptive : StyleWeights.style))
+      style: training.styleWeight ?? (isAdaptive ? StyleWeights.adaptive : StyleWeights.style),
+      totalVariation: StyleWeights.totalVariation)
     let goal = try StyleGoal(
       loss: classifier.loss(weights, forAdaptive: isAdaptive ? "relu3_1" : nil), features: classifier.digest,
       styles: styles, device: setting.options.device)
