@@ -249,8 +249,7 @@ struct TrainingCommandOptions: ParsableArguments {
     var options = TrainingOptions()
     options.epochs = epochs ?? defaults.epochs
     options.optimizer = optimizer
-    let ownRate = [.adam, .adamw, .rmsprop].contains(optimizer) ? defaults.adaptiveLearningRate : nil
-    options.learningRate = learningRate ?? ownRate ?? optimizer.defaultLearningRate
+    options.learningRate = learningRate ?? optimizer.defaultLearningRate
     options.momentum = momentum ?? optimizer.defaultMomentum
     options.weightDecay = weightDecay
     options.schedule = schedule
