@@ -61,7 +61,7 @@ struct DescribeCommand: ParsableCommand {
         throw ValidationError("--\(name) must be in \(range.lowerBound)…\(range.upperBound), got \(value).")
       }
     }
-    guard options.attentions.count == 1 else { throw ValidationError("--attention takes one name here.") }
+    try options.checkOneAttention()
     if network == .unet, let size, unet.outputExtent(of: size) == nil {
       throw ValidationError("The network takes a --size \(unet.extentsInWords), got \(size).")
     }

@@ -24,6 +24,8 @@ struct TrainCommand: ParsableCommand {
   @OptionGroup(title: "Configuration and going on") var resume: ResumeOptions
   @OptionGroup(title: "Messages") var logOptions: LogOptions
 
+  func validate() throws { try network.checkOneAttention() }
+
   func run() throws {
     logOptions.start()
     try Comparison(

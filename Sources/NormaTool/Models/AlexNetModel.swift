@@ -13,7 +13,8 @@ extension NetworkOptions {
     options.classes = images.classes
     options.normalization = norm
     options.width = Double(alexnetWidth) / 64
-    options.dropout = dropout ?? options.dropout
+    // The paper's 0.5 slows a narrow network down: after 7 epochs on the shapes 0.59 are right instead of 0.71.
+    options.dropout = dropout ?? 0.2
     return options
   }
 }
@@ -37,6 +38,8 @@ extension Comparison {
         },
         check: { try options($0.normalization).validate() },
         metadata: { ($0 as? AlexNet)?.options.metadata ?? [:] },
-        configuration: ["width": "\(network.alexnetWidth)", "dropout": "\(options(.none).dropout)"]))
+        configuration: [
+          "width": "\(network.alexnetWidth)", "dropout": "\(options(.none).dropout)", "image-size": "\(side)",
+        ]))
   }
 }

@@ -14,8 +14,6 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
   struct Defaults {
     var epochs: Int
     var batchSize: Int
-    /// Of adam, adamw and rmsprop; nil takes the optimizer's own.
-    var adaptiveLearningRate: Double?
     /// How many made-up images there are.
     var syntheticImages = 2000
   }
@@ -23,9 +21,10 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
   var defaults: Defaults {
     switch self {
     case .unet: Defaults(epochs: 5, batchSize: 1)
-    case .alexnet: Defaults(epochs: 10, batchSize: 32)
-    case .meanSpot: Defaults(epochs: 20, batchSize: 8)
-    case .mnistDense, .mnistLSTM: Defaults(epochs: 5, batchSize: 64)
+    case .alexnet: Defaults(epochs: 12, batchSize: 16, syntheticImages: 6000)
+    case .meanSpot: Defaults(epochs: 10, batchSize: 8)
+    case .mnistDense: Defaults(epochs: 10, batchSize: 64, syntheticImages: 6000)
+    case .mnistLSTM: Defaults(epochs: 8, batchSize: 64, syntheticImages: 4000)
     case .style: Defaults(epochs: 4, batchSize: 1, syntheticImages: 400)
     }
   }

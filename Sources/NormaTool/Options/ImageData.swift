@@ -5,7 +5,7 @@ import NormaRecords
 
 extension DataOptions {
   /// Side of pictures of any size, and of made-up ones.
-  static let defaultImageSize = 64
+  static let defaultImageSize = 32
   private static let validationShare = 0.15
 
   /// Images with classes: the user's, or those that `synthetic` makes.

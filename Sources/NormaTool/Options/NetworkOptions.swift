@@ -32,7 +32,9 @@ struct NetworkOptions: ParsableArguments {
   var dimensions: Int?
 
   @Option(
-    help: ArgumentHelp("Dropout, after the two deepest levels of a U-Net. (default: 0.5)", valueName: "probability"))
+    help: ArgumentHelp(
+      "Dropout, after the two deepest levels of a U-Net. (default: 0.5 for unet, 0.2 for alexnet, mean-spot and mnist-dense, 0 for "
+        + "mnist-lstm)", valueName: "probability"))
   var dropout: Double?
 
   @Option(
@@ -73,6 +75,13 @@ struct NetworkOptions: ParsableArguments {
 
   /// Those that are compared.
   var attentions: [MeanSpotter.Attention] { attention?.values ?? [.none] }
+
+  /// For commands that make one network.
+  func checkOneAttention() throws {
+    guard attentions.count == 1 else {
+      throw ValidationError("--attention takes one name here; norma compare takes a list.")
+    }
+  }
 
   func validate() throws {
     for (name, value, range) in [

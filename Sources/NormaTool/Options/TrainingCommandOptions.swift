@@ -280,8 +280,7 @@ struct TrainingCommandOptions: ParsableArguments {
     options.epochs = epochs ?? defaults.epochs
     let optimizer = optimizerOrDefault
     options.optimizer = optimizer
-    let ownRate = [.adam, .adamw, .rmsprop].contains(optimizer) ? defaults.adaptiveLearningRate : nil
-    options.learningRate = learningRate ?? ownRate ?? optimizer.defaultLearningRate
+    options.learningRate = learningRate ?? optimizer.defaultLearningRate
     options.momentum = momentum ?? optimizer.defaultMomentum
     options.weightDecay = weightDecay
     options.schedule = schedule
