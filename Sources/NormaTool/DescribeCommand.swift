@@ -74,44 +74,39 @@ struct DescribeCommand: ParsableCommand {
     options.options(usedNorm, inputChannels: channels ?? 1, classes: classes ?? 2, asLogged: asLogged)
   }
 
-  /// The network with the shape of one input.
-  private func made() throws -> (network: any Layer, input: [Int]) {
-    let generator = try Generator(seed: 0)
+  /// The network, and the extent of the axes that it does not fix.
+  private func described() throws -> (network: any NetworkConfiguration, extent: Int) {
     func images(_ channels: Int, _ side: Int, _ classes: Int) -> ImageShape {
       let side = size ?? side
       return ImageShape(
         channels: self.channels ?? channels, height: side, width: side, classes: self.classes ?? classes)
     }
-    func input(_ images: ImageShape) -> [Int] { [1, images.channels, images.height, images.width] }
+    let digits = images(1, SyntheticDigits.side, 10)
     switch network {
     case .unet:
       let options = unet
-      let extent = size ?? options.inputExtent(forOutput: options.dimensions == 2 ? 512 - 2 * options.margin : 1)
-      let extents = Array(repeating: extent, count: options.dimensions)
-      return (try UNet(options, generator: generator), [1, options.inputChannels] + extents)
+      return (options, options.inputExtent(forOutput: options.dimensions == 2 ? 512 - 2 * options.margin : 1))
     case .alexnet:
       let images = images(3, DataOptions.defaultImageSize, SyntheticShapes.names.count)
-      return (try AlexNet(options.alexnet(usedNorm, images), generator: generator), input(images))
-    case .meanSpot:
-      return (
-        try MeanSpotter(options.meanSpot(usedNorm, options.attentions[0]), generator: generator),
-        [1, 3, MeanSpotter.side, MeanSpotter.side]
-      )
-    case .mnistDense:
-      let images = images(1, SyntheticDigits.side, 10)
-      return (try MNISTDense(options.mnistDense(usedNorm, images), generator: generator), input(images))
-    case .mnistLSTM:
-      let images = images(1, SyntheticDigits.side, 10)
-      return (try MNISTLSTM(options.mnistLSTM(usedNorm, images), generator: generator), input(images))
+      return (options.alexnet(usedNorm, images), images.height)
+    case .meanSpot: return (options.meanSpot(usedNorm, options.attentions[0]), MeanSpotter.side)
+    case .mnistDense: return (options.mnistDense(usedNorm, digits), digits.height)
+    case .mnistLSTM: return (try options.mnistLSTM(usedNorm, digits), digits.height)
     case .style:
       guard options.network != .adaptive else {
         throw ValidationError("the adaptive style network takes two inputs, for which there is no table.")
       }
-      return (
-        try TransformationNetwork(options.style(usedNorm, styles: 1), generator: generator),
-        input(images(3, DataOptions.defaultImageSize, 0))
-      )
+      return (options.style(usedNorm, styles: 1), DataOptions.defaultImageSize)
     }
+  }
+
+  /// The network with the shape of one input.
+  private func made() throws -> (network: any Layer, input: [Int]) {
+    let (configuration, extent) = try described()
+    let extents = configuration.inputExtents.map { if case .fixed(let fixed) = $0 { fixed } else { size ?? extent } }
+    return (
+      try configuration.network(generator: Generator(seed: 0), dropoutGenerator: nil), [1] + extents
+    )
   }
 
   /// One layer call.

@@ -29,17 +29,13 @@ extension Comparison {
       SyntheticShapes(side: side, count: count, seed: seed).make()
     }
     let shape = loaded.shape
-    func options(_ norm: Normalization) -> AlexNet.Options { network.alexnet(norm, shape) }
     return try images(
       loaded, setting, augmentation: (training.augment ?? .none).ofPictures(side: loaded.training.height),
       ImageModel(
-        network: {
-          try AlexNet(options($0.normalization), generator: $1.weights, dropoutGenerator: $1.dropout)
-        },
-        check: { try options($0.normalization).validate() },
-        metadata: { ($0 as? AlexNet)?.options.metadata ?? [:] },
+        network: { [network] in network.alexnet($0.normalization, shape) },
         configuration: [
-          "width": "\(network.alexnetWidth)", "dropout": "\(options(.none).dropout)", "image-size": "\(side)",
+          "width": "\(network.alexnetWidth)", "dropout": "\(network.alexnet(.none, shape).dropout)",
+          "image-size": "\(side)",
         ]))
   }
 }

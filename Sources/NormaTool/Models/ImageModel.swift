@@ -1,16 +1,15 @@
 import NormaData
 import NormaExperiment
 import NormaFormats
+import NormaModels
 import NormaNN
 import NormaRecords
 import NormaTraining
 
 /// A network for whole images, as the command line makes it.
 struct ImageModel {
-  let network: (Grid.Cell, CellGenerators) throws -> any Layer
-  /// Throws for a cell whose network cannot be.
-  let check: (Grid.Cell) throws -> Void
-  let metadata: (Module) -> [String: String]
+  /// The network of a cell.
+  let network: (Grid.Cell) throws -> any NetworkConfiguration
   /// Its options by their names on the command line.
   let configuration: [String: String]
 }
@@ -52,7 +51,10 @@ extension Comparison {
       sampling: ImageSampling(
         batchSize: setting.batchSize, samplesPerEpoch: self.training.samplesPerEpoch, seed: self.training.seed,
         augmentation: augmentation),
-      standardization: standardization, check: model.check, network: model.network)
+      standardization: standardization, check: { try model.network($0).validate() }
+    ) {
+      try model.network($0).network(generator: $1.weights, dropoutGenerator: $1.dropout)
+    }
     var configuration = model.configuration.merging(loaded.configuration) { $1 }
     configuration["augment"] = (self.training.augment ?? .none).rawValue
     if let count = self.training.samplesPerEpoch { configuration["samples-per-epoch"] = "\(count)" }
@@ -67,7 +69,7 @@ extension Comparison {
         digest: ([training, loaded.validation] + (loaded.test.map { [$0] } ?? [])).map(\.digest).joined(separator: "-")),
       configuration: configuration, scores: self.model.scores,
       metadata: { module in
-        var all = model.metadata(module).merging(standardization.metadata) { $1 }
+        var all = ((module as? any DescribedNetwork)?.options.metadata ?? [:]).merging(standardization.metadata) { $1 }
         if case .classes(_, let names) = training.targets { all["class_names"] = names.joined(separator: ",") }
         return all
       },

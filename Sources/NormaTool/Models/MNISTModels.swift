@@ -1,7 +1,6 @@
 import NormaData
 import NormaExperiment
 import NormaModels
-import NormaNN
 import NormaNormalization
 
 extension NetworkOptions {
@@ -36,40 +35,27 @@ extension NetworkOptions {
 extension Comparison {
   /// Digits by fully connected layers.
   func mnistDense(_ setting: Setting) throws -> Prepared<ImageWorkload> {
-    try digits(setting) { shape in
-      func options(_ norm: Normalization) -> MNISTDense.Options { network.mnistDense(norm, shape) }
-      return ImageModel(
-        network: {
-          try MNISTDense(options($0.normalization), generator: $1.weights, dropoutGenerator: $1.dropout)
-        },
-        check: { try options($0.normalization).validate() },
-        metadata: { ($0 as? MNISTDense)?.options.metadata ?? [:] },
-        configuration: Self.configuration(hidden: options(.none).hidden, dropout: options(.none).dropout))
+    try digits(setting) { [network] in
+      let plain = network.mnistDense(.none, $0)
+      return (plain.hidden, plain.dropout)
+    } network: { [network] in
+      network.mnistDense($0, $1)
     }
   }
 
   /// Digits row by row, by an LSTM.
   func mnistLSTM(_ setting: Setting) throws -> Prepared<ImageWorkload> {
-    try digits(setting) { shape in
-      func options(_ norm: Normalization) throws -> MNISTLSTM.Options { try network.mnistLSTM(norm, shape) }
-      let plain = try options(.none)
-      return ImageModel(
-        network: {
-          try MNISTLSTM(options($0.normalization), generator: $1.weights, dropoutGenerator: $1.dropout)
-        },
-        check: { try options($0.normalization).validate() },
-        metadata: { ($0 as? MNISTLSTM)?.options.metadata ?? [:] },
-        configuration: Self.configuration(
-          hidden: Array(repeating: plain.hidden, count: plain.layers), dropout: plain.dropout))
+    try digits(setting) { [network] in
+      let plain = try network.mnistLSTM(.none, $0)
+      return (Array(repeating: plain.hidden, count: plain.layers), plain.dropout)
+    } network: { [network] in
+      try network.mnistLSTM($0, $1)
     }
   }
 
-  private static func configuration(hidden: [Int], dropout: Double) -> [String: String] {
-    ["hidden": hidden.map(String.init).joined(separator: ","), "dropout": "\(dropout)"]
-  }
-
   private func digits(
-    _ setting: Setting, _ make: (ImageShape) throws -> ImageModel
+    _ setting: Setting, told: (ImageShape) throws -> (hidden: [Int], dropout: Double),
+    network: @escaping (Normalization, ImageShape) throws -> any NetworkConfiguration
   ) throws -> Prepared<ImageWorkload> {
     let loaded = try data.loadClasses(
       side: SyntheticDigits.side, count: model.defaults.syntheticImages, isRepeated: setting.isRepeated,
@@ -77,8 +63,12 @@ extension Comparison {
     ) { count, seed in
       SyntheticDigits(count: count, seed: seed).make()
     }
+    let shape = loaded.shape
+    let (hidden, dropout) = try told(shape)
     return try images(
       loaded, setting, augmentation: (training.augment ?? .none).ofWholeImages(shift: 2, for: model),
-      make(loaded.shape))
+      ImageModel(
+        network: { try network($0.normalization, shape) },
+        configuration: ["hidden": hidden.map(String.init).joined(separator: ","), "dropout": "\(dropout)"]))
   }
 }

@@ -16,9 +16,6 @@ extension NetworkOptions {
 extension Comparison {
   /// Scores of micro-expressions from optical flow by the three-stream network.
   func meanSpot(_ setting: Setting) throws -> Prepared<ImageWorkload> {
-    func options(_ cell: Grid.Cell) -> MeanSpotter.Options {
-      network.meanSpot(cell.normalization, MeanSpotter.Attention(rawValue: cell.variant) ?? .none)
-    }
     let augment = training.augment ?? .none
     let loaded = try data.loadFlow(
       count: model.defaults.syntheticImages, isRepeated: setting.isRepeated, earlier: setting.earlier)
@@ -32,9 +29,9 @@ extension Comparison {
       loaded, setting,
       augmentation: augment.ofWholeImages(shift: 2, for: model),
       ImageModel(
-        network: { try MeanSpotter(options($0), generator: $1.weights, dropoutGenerator: $1.dropout) },
-        check: { try options($0).validate() },
-        metadata: { ($0 as? MeanSpotter)?.options.metadata ?? [:] },
+        network: { [network] in
+          network.meanSpot($0.normalization, MeanSpotter.Attention(rawValue: $0.variant) ?? .none)
+        },
         configuration: [
           "dropout": "\(network.dropout ?? MeanSpotter.Options().dropout)",
           "attention": network.attentions.map(\.rawValue).joined(separator: ","),

@@ -45,7 +45,7 @@ extension Comparison {
           separator: "-")),
       configuration: configuration(sampling, testSlices: loaded.test?.pages ?? 0),
       scores: classes == 2 ? model.scores : [.iou, .accuracy, .dice, .loss],
-      metadata: { ($0 as? UNet)?.options.metadata.merging(loaded.training.metadata) { $1 } ?? [:] },
+      metadata: { (($0 as? any DescribedNetwork)?.options.metadata ?? [:]).merging(loaded.training.metadata) { $1 } },
       write: { try Self.write($0, of: scored, to: $1) })
   }
 
