@@ -47,14 +47,16 @@ struct CompareCommand: ParsableCommand {
       throw ValidationError("--learning-rates lists all learning rates: leave out --learning-rate.")
     }
     let cells =
-      (norms ?? model.norms).count * network.attentions.count * grid.seeds * (grid.batchSizes?.values.count ?? 1) * (grid.learningRates?.values.count ?? 1)
+      (norms ?? model.norms).count * network.attentions.count * grid.seeds * (grid.batchSizes?.values.count ?? 1)
+      * (grid.learningRates?.values.count ?? 1)
     guard cells <= 100_000 else { throw ValidationError("that would be \(cells) trainings; 100000 are the most.") }
   }
 
   func run() throws {
     logOptions.start()
     try Comparison(
-      command: "compare", model: model, norms: norms ?? model.norms, seeds: grid.seeds, batchSizes: grid.batchSizes?.values,
+      command: "compare", model: model, norms: norms ?? model.norms, seeds: grid.seeds,
+      batchSizes: grid.batchSizes?.values,
       learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
       output: output, resume: resume
     ).run()

@@ -94,7 +94,8 @@ struct DescribeCommand: ParsableCommand {
       return (try AlexNet(options.alexnet(usedNorm, images), generator: generator), input(images))
     case .meanSpot:
       return (
-        try MeanSpotter(options.meanSpot(usedNorm, options.attentions[0]), generator: generator), [1, 3, MeanSpotter.side, MeanSpotter.side]
+        try MeanSpotter(options.meanSpot(usedNorm, options.attentions[0]), generator: generator),
+        [1, 3, MeanSpotter.side, MeanSpotter.side]
       )
     case .mnistDense:
       let images = images(1, SyntheticDigits.side, 10)

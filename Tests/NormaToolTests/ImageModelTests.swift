@@ -24,7 +24,9 @@ import Testing
   static let models = [
     Model(
       name: "alexnet", norms: ["batch", "lrn"],
-      options: ["--width", "8", "--image-size", "16", "--synthetic-images", "64", "--epochs", "2", "--batch-size", "16"],
+      options: [
+        "--width", "8", "--image-size", "16", "--synthetic-images", "64", "--epochs", "2", "--batch-size", "16",
+      ],
       columns: #"image,class,predicted,"circle","square","triangle","cross","ring","stripes","crescent","dots""#),
     Model(
       name: "mean-spot", norms: ["batch", "none"], options: ["--synthetic-images", "40", "--epochs", "2"],
@@ -105,7 +107,8 @@ import Testing
   @Test func attentionIsComparedLikeANorm() throws {
     let folder = try TemporaryFolder()
     let outcome = try Tool.run([
-      "compare", "--model", "mean-spot", "--norms", "batch", "--attention", "none,cbam", "--seeds", "2", "--epochs", "1",
+      "compare", "--model", "mean-spot", "--norms", "batch", "--attention", "none,cbam", "--seeds", "2", "--epochs",
+      "1",
       "--synthetic-images", "40", "--threads", "1", "--output", folder.path("run"),
     ])
     #expect(outcome.status == 0, "\(outcome.errors)")
@@ -117,7 +120,9 @@ import Testing
     #expect(outcome.output.contains("2 seeds are too few to name a winner"))
     #expect(record.configuration["attention"] == "none,cbam")
     #expect(FileManager.default.fileExists(atPath: folder.path("run/weights-batch+cbam-seed1.safetensors")))
-    let alone = try Tool.run(["train", "--model", "mean-spot", "--attention", "none,cbam", "--output", folder.path("a")])
+    let alone = try Tool.run([
+      "train", "--model", "mean-spot", "--attention", "none,cbam", "--output", folder.path("a"),
+    ])
     #expect(alone.status != 0 && alone.errors.contains("--attention takes one name"), "\(alone.errors)")
   }
 
@@ -244,7 +249,9 @@ import Testing
       try SafetensorsReader(folder.path("run/weights-batch.safetensors")).metadata["class_names"]?.hasPrefix(
         "airplane,automobile") == true)
     // The LSTM reads grey rows.
-    let colour = try Tool.run(["train", "--model", "mnist-lstm", "--images", folder.path("."), "--output", folder.path("b")])
+    let colour = try Tool.run([
+      "train", "--model", "mnist-lstm", "--images", folder.path("."), "--output", folder.path("b"),
+    ])
     #expect(colour.status != 0 && colour.errors.contains("grey images"), "\(colour.errors)")
   }
 

@@ -75,7 +75,8 @@ extension Comparison {
   }
 
   /// A row per image: its number among the scored ones, what it is, what the network takes it for.
-  private static func write(_ evaluation: ImageTask.Evaluation, of images: ImageDataset, to files: PredictionFiles) throws
+  private static func write(_ evaluation: ImageTask.Evaluation, of images: ImageDataset, to files: PredictionFiles)
+    throws
   {
     let (header, rows): (String, [String])
     switch images.targets {

@@ -69,7 +69,8 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
 
   /// The options that not all networks have, by their names, and who has them.
   private static let options: [String: Set<ModelName>] = [
-    "crop": [.unet], "crop-slices": [.unet], "loss": [.unet], "class-weights": [.unet], "border-weights": [.unet], "ignore-label": [.unet],
+    "crop": [.unet], "crop-slices": [.unet], "loss": [.unet], "class-weights": [.unet], "border-weights": [.unet],
+    "ignore-label": [.unet],
     "val-slices": [.unet], "test-slices": [.unet], "synthetic-size": [.unet], "synthetic-slices": [.unet],
     "depth": [.unet], "upsampling": [.unet], "padding": [.unet], "residual": [.unet], "dimensions": [.unet],
     "head": [.unet], "width": [.unet, .alexnet], "hidden": [.mnistDense, .mnistLSTM], "attention": [.meanSpot],

@@ -6,7 +6,8 @@ import NormaNormalization
 struct NetworkOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Channels of the first level or stage; deeper ones have more. (default: 64 for unet, 16 for alexnet, which is AlexNet with 64)", valueName: "channels"))
+      "Channels of the first level or stage; deeper ones have more. (default: 64 for unet, 16 for alexnet, which is AlexNet with 64)",
+      valueName: "channels"))
   var width: Int?
 
   @Option(help: ArgumentHelp("Number of the U-Net's poolings. (default: 4)", valueName: "poolings"))
@@ -117,7 +118,8 @@ struct AttentionList: Sendable {
     values = try commaSeparated(text).map {
       guard let value = MeanSpotter.Attention(rawValue: $0) else {
         throw ValidationError(
-          "'\($0)' is no attention; choose from \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", "))")
+          "'\($0)' is no attention; choose from \(MeanSpotter.Attention.allCases.map(\.rawValue).joined(separator: ", "))"
+        )
       }
       return value
     }

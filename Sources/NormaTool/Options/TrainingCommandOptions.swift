@@ -21,7 +21,9 @@ struct TrainingCommandOptions: ParsableArguments {
       "Samples per step. (default: \(ModelName.defaultsTold { "\($0.defaults.batchSize)" }))", valueName: "count"))
   var batchSize: Int?
 
-  @Option(help: ArgumentHelp("Side of the square crops, a multiple of 2^depth with padding. (default: 512)", valueName: "pixels"))
+  @Option(
+    help: ArgumentHelp(
+      "Side of the square crops, a multiple of 2^depth with padding. (default: 512)", valueName: "pixels"))
   var crop: Int?
 
   @Option(
@@ -197,7 +199,8 @@ struct TrainingCommandOptions: ParsableArguments {
   func validate() throws {
     let counts = [
       ("--epochs", epochs ?? 1, 1_000_000), ("--samples-per-epoch", samplesPerEpoch ?? 1, 1_000_000_000),
-      ("--batch-size", batchSize ?? 1, 65_536), ("--crop", crop ?? 1, 65_536), ("--crop-slices", cropSlices ?? 1, 4096), ("--threads", threads ?? 1, 4096),
+      ("--batch-size", batchSize ?? 1, 65_536), ("--crop", crop ?? 1, 65_536), ("--crop-slices", cropSlices ?? 1, 4096),
+      ("--threads", threads ?? 1, 4096),
     ]
     for (name, value, greatest) in counts where !(1...greatest).contains(value) {
       throw ValidationError("\(name) must be in 1…\(greatest), got \(value).")
@@ -226,7 +229,8 @@ struct TrainingCommandOptions: ParsableArguments {
   /// Options that not all networks have, as far as they are given.
   var given: [String] {
     [
-      ("crop", crop != nil), ("crop-slices", cropSlices != nil), ("augment", augment != nil), ("loss", loss != nil), ("class-weights", classWeights != nil),
+      ("crop", crop != nil), ("crop-slices", cropSlices != nil), ("augment", augment != nil), ("loss", loss != nil),
+      ("class-weights", classWeights != nil),
       ("border-weights", borderWeights != nil),
     ].filter(\.1).map(\.0)
   }
