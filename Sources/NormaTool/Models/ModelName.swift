@@ -21,7 +21,7 @@ enum ModelName: String, ExpressibleByArgument, CaseIterable {
   var defaults: Defaults {
     switch self {
     case .unet: Defaults(epochs: 5, batchSize: 1)
-    case .alexnet: Defaults(epochs: 12, batchSize: 16, syntheticImages: 6000)
+    case .alexnet: Defaults(epochs: 12, batchSize: 16, syntheticImages: 8000)
     case .meanSpot: Defaults(epochs: 10, batchSize: 8)
     case .mnistDense: Defaults(epochs: 10, batchSize: 64, syntheticImages: 6000)
     case .mnistLSTM: Defaults(epochs: 8, batchSize: 64, syntheticImages: 4000)
