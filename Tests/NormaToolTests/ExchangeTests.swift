@@ -125,8 +125,8 @@ import Testing
 
   /// Without padding and for volumes, which norma predict does not take.
   @Test(arguments: [
-    (UNet.Padding.valid, 2, "height and width of 44, 48, 52, …"),
-    (.same, 3, "depth and height and width divisible by 4"),
+    (UNet.Padding.valid, 2, "[batch, 1, height, width], extents of 44, 48, 52, …"),
+    (.same, 3, "[batch, 1, depth, height, width], extents divisible by 4"),
   ])
   func otherNetworksAreExported(padding: UNet.Padding, dimensions: Int, sizes: String) throws {
     let folder = try TemporaryFolder()

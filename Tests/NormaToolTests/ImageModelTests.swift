@@ -19,7 +19,7 @@ import Testing
     var arguments: [String] { ["--model", name, "--threads", "1"] + options }
   }
 
-  static let digits = (0..<10).map { "\"\($0)\"" }.joined(separator: ",")
+  static let digits = (0..<10).map(String.init).joined(separator: ",")
 
   static let models = [
     Model(
@@ -27,7 +27,7 @@ import Testing
       options: [
         "--width", "8", "--image-size", "16", "--synthetic-images", "64", "--epochs", "2", "--batch-size", "16",
       ],
-      columns: #"image,class,predicted,"circle","square","triangle","cross","ring","stripes","crescent","dots""#),
+      columns: "image,class,predicted,circle,square,triangle,cross,ring,stripes,crescent,dots"),
     Model(
       name: "mean-spot", norms: ["batch", "none"], options: ["--synthetic-images", "40", "--epochs", "2"],
       columns: "image,score,predicted"),
@@ -298,10 +298,10 @@ import Testing
     ("alexnet", ["--hidden", "8"], ["--hidden is for mnist-dense, mnist-lstm, not for alexnet"]),
     ("alexnet", ["--depth", "3"], ["--depth is for unet, not for alexnet"]),
     ("alexnet", ["--val-slices", "3"], ["--val-slices is for unet, not for alexnet"]),
-    ("mean-spot", ["--width", "8"], ["--width is for unet, alexnet, not for mean-spot"]),
+    ("mean-spot", ["--width", "8"], ["--width is for unet, alexnet, style, not for mean-spot"]),
     ("mean-spot", ["--images", "x"], ["--images is for unet, alexnet, mnist-dense, mnist-lstm, not for mean-spot"]),
     ("mean-spot", ["--augment", "flips"], ["mirrors images"]),
-    ("mnist-lstm", ["--image-size", "32"], ["--image-size is for alexnet, not for mnist-lstm"]),
+    ("mnist-lstm", ["--image-size", "32"], ["--image-size is for alexnet, style, not for mnist-lstm"]),
     ("unet", ["--synthetic-images", "100"], ["--synthetic-images is for", "not for unet"]),
     ("unet", ["--flow-u", "a", "--flow-v", "a", "--strain", "a", "--scores", "a"], ["--flow-u is for mean-spot"]),
     ("mnist-lstm", ["--norms", "batch"], ["batch", "recurrent cell"]),

@@ -127,7 +127,7 @@ import Testing
       (["--style-weight=-1"], ["--style-weight", "-1"]), (["--image-size", "8"], ["--image-size", "16"]),
       (["--score", "accuracy"], ["accuracy", "content"]),
       (["--dropout", "0.5"], ["--dropout is for", "not for style"]),
-      (["--model", "mnist-dense", "--styles", "waves"], ["--styles is for", "style, not for mnist-dense"]),
+      (["--model", "mnist-dense", "--styles", "waves"], ["--styles is for style, not for mnist-dense"]),
     ]
     for (arguments, says) in cases {
       let standard = ["--model", "style", "--epochs", "1", "--synthetic-images", "20"] + features
