@@ -1,4 +1,5 @@
 import NormaFormats
+import NormaModels
 import NormaNN
 import NormaNormalization
 import NormaRecords
@@ -158,6 +159,8 @@ public struct Experiment<Work: Workload> {
     } catch let error as TensorError {
       record.failure = "\(error)"
     } catch let error as NormalizationError {
+      record.failure = "\(error)"
+    } catch let error as NetworkError {
       record.failure = "\(error)"
     }
     measure()

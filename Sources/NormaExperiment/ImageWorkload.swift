@@ -50,7 +50,9 @@ public struct ImageWorkload: Workload {
   }
 
   public func validate(_ cell: Grid.Cell) throws {
-    try ImageTask.validate(sampling(cell.record), training: training, validation: validation)
+    for others in [validation, test].compactMap({ $0 }) {
+      try ImageTask.validate(sampling(cell.record), training: training, validation: others)
+    }
     try check(cell)
   }
 

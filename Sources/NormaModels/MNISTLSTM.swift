@@ -27,14 +27,19 @@ public final class MNISTLSTM: Module, Layer {
 
     public init() {}
 
+    fileprivate static let ranges = (extent: 1...4096, hidden: 1...16384, layers: 1...64, classes: 2...65536)
+
     /// Checks the options without making the network.
     /// - Throws: ``NetworkError`` for numbers that cannot be; `NormalizationError` for a norm that cannot stand inside a cell, such
     ///   as batch normalization.
     public func validate() throws {
-      guard width > 0, height > 0, hidden > 0, layers > 0, classes > 1 else {
+      let ranges = Self.ranges
+      guard ranges.extent.contains(width), ranges.extent.contains(height), ranges.hidden.contains(hidden),
+        ranges.layers.contains(layers), ranges.classes.contains(classes)
+      else {
         throw NetworkError(
-          "the LSTM network expects a width, hidden units and layers of at least 1 and at least two classes, got "
-            + "\(width), \(hidden), \(layers) and \(classes)")
+          "the LSTM network expects a width and height in 1…4096, hidden units in 1…16384, layers in 1…64 and classes in 2…65536, "
+            + "got \(width) and \(height), \(hidden), \(layers) and \(classes)")
       }
       for features in [4 * hidden, hidden] { _ = try normalization.cellLayer(features: features) }
     }
@@ -85,11 +90,11 @@ extension MNISTLSTM.Options {
   public init(metadata: [String: String]) throws {
     self.init()
     let values = try NetworkMetadata(metadata, of: "mnist-lstm")
-    width = try values.count("width", in: 1...4096, width)
-    height = try values.count("height", in: 1...4096, height)
-    hidden = try values.count("hidden", in: 1...16384, hidden)
-    layers = try values.count("layers", in: 1...64, layers)
-    classes = try values.count("classes", in: 2...65536, classes)
+    width = try values.count("width", in: Self.ranges.extent, width)
+    height = try values.count("height", in: Self.ranges.extent, height)
+    hidden = try values.count("hidden", in: Self.ranges.hidden, hidden)
+    layers = try values.count("layers", in: Self.ranges.layers, layers)
+    classes = try values.count("classes", in: Self.ranges.classes, classes)
     dropout = try values.value("dropout", "at least 0 and below 1", dropout) { (0..<1).contains($0) }
     if let name = values["norm"] { normalization = try Normalization(parsing: name) }
   }

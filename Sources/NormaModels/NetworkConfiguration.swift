@@ -100,10 +100,10 @@ extension AlexNet.Options: ClassifierConfiguration {
   public static let architecture = "alexnet"
   public var inputExtents: [InputExtent] { [inputChannels, inputSize, inputSize].map { .fixed($0) } }
   public var largestShapes: [String: [Int]] {
-    let positions = isSmall ? 16 : 36
+    let (positions, stem) = isSmall ? (16, 3) : (36, 11)
     return [
       "classifier.1.weight": [hidden, channels[4] * positions], "classifier.4.weight": [hidden, hidden],
-      "classifier.6.weight": [classes, hidden],
+      "classifier.6.weight": [classes, hidden], "features.0.weight": [channels[0], inputChannels, stem, stem],
     ]
   }
   public func network(generator: Generator?, dropoutGenerator: Generator?) throws -> any Layer {
@@ -142,10 +142,12 @@ extension MNISTLSTM.Options: ClassifierConfiguration {
   // A record of a recurrent network has a fixed number of steps.
   public var inputExtents: [InputExtent] { [1, height, width].map { .fixed($0) } }
   public var largestShapes: [String: [Int]] {
-    [
-      "lstm.weight_ih_l0": [4 * hidden, width], "lstm.weight_hh_l\(layers - 1)": [4 * hidden, hidden],
-      "output.weight": [classes, hidden],
-    ]
+    var shapes = ["output.weight": [classes, hidden]]
+    for layer in 0..<layers {
+      shapes["lstm.weight_ih_l\(layer)"] = [4 * hidden, layer == 0 ? width : hidden]
+      shapes["lstm.weight_hh_l\(layer)"] = [4 * hidden, hidden]
+    }
+    return shapes
   }
   public func network(generator: Generator?, dropoutGenerator: Generator?) throws -> any Layer {
     try MNISTLSTM(self, generator: generator, dropoutGenerator: dropoutGenerator)
@@ -155,7 +157,7 @@ extension MNISTLSTM.Options: ClassifierConfiguration {
 extension TransformationNetwork: DescribedNetwork {}
 extension TransformationNetwork.Options: NetworkConfiguration {
   public static let architecture = "style"
-  // Two poolings' worth; the smallest image has 5 pixels.
+  // Multiples of both strides together, 4, give outputs as large as the input; the least of at least 5 pixels is 8.
   public var inputExtents: [InputExtent] {
     [.fixed(channels), .any(multipleOf: 8), .any(multipleOf: 8)]
   }
@@ -163,7 +165,12 @@ extension TransformationNetwork.Options: NetworkConfiguration {
     var shapes = [
       "encoder.2.conv.weight": [4 * width, 2 * width, 3, 3], "output.conv.weight": [channels, width, 9, 9],
     ]
-    if blocks > 0 { shapes["blocks.\(blocks - 1).conv2.conv.weight"] = [4 * width, 4 * width, 3, 3] }
+    for block in 0..<blocks {
+      for conv in ["conv1", "conv2"] {
+        shapes["blocks.\(block).\(conv).conv.weight"] = [4 * width, 4 * width, 3, 3]
+        if styles > 1 { shapes["blocks.\(block).\(conv).norm.scales"] = [styles, 4 * width] }
+      }
+    }
     if styles > 1 { shapes["encoder.2.norm.scales"] = [styles, 4 * width] }
     return shapes
   }

@@ -7,8 +7,8 @@ public protocol PenalizedModule: Module {
 }
 
 extension Module {
-  /// The sum of what the ``PenalizedModule``s of the tree add to the loss; nil where there is none. A trainer adds it to the
-  /// loss of every step.
+  /// The sum of what the ``PenalizedModule``s of the tree add to the loss; nil where there is none. `Trainer` minimizes it with the
+  /// task's loss.
   public final func penalties() throws -> Tensor? {
     let terms = try namedModules().compactMap { try ($0.module as? any PenalizedModule)?.penalty() }
     guard let first = terms.first else { return nil }

@@ -104,7 +104,8 @@ public enum ComparisonTable {
         record.configuration["head"] == "seed"
           ? "Collapsed: the ReLU in front of the last convolution can die and leave only its bias; try --head plain, another "
             + "--seed or a lower --learning-rate."
-          : "Collapsed: try another --learning-rate, --class-weights balanced, or more epochs.")
+          : "Collapsed: try another --learning-rate\(data.unit == "slices" ? ", --class-weights balanced" : ""), or more epochs."
+      )
     }
     if isGrid {
       lines.append(

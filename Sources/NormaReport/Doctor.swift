@@ -259,7 +259,7 @@ extension ComparisonRecord {
       "After the last epoch it gives class \(constant) for \(data.everything) of the validation\(accuracy)\(dead ?? "").",
       configuration["head"] == "seed"
         ? "--head plain, since the ReLU in front of the last convolution can die; another --seed or a lower --learning-rate."
-        : "A lower --learning-rate, --class-weights balanced, or more --epochs.")
+        : "A lower --learning-rate\(data.unit == "slices" ? ", --class-weights balanced" : ""), or more --epochs.")
   }
 
   // MARK: - Gradients and ReLUs

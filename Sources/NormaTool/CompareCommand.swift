@@ -8,10 +8,11 @@ struct CompareCommand: ParsableCommand {
     abstract: "Train a network under several normalizations with equal weights, data and order, and compare.",
     discussion: """
       Without files it uses built-in synthetic data: a stack that resembles electron microscopy for unet, shapes for alexnet, optical \
-      flow for mean-spot, digits for mnist-dense and mnist-lstm.
+      flow for mean-spot, digits for mnist-dense and mnist-lstm, pictures for style.
       The output folder holds report.html, charts, results.json, history-NORM.csv, weights-NORM.safetensors and what the network makes \
-      of the scored samples: predictions-NORM.tif and overlays/NORM-slice-N.png of unet, predictions-NORM.csv of the others. Ctrl-C ends the run after the current step, with the table of what there is; --resume goes on \
-      with it as if it had not been interrupted.
+      of the scored samples: predictions-NORM.tif and overlays/NORM-slice-N.png of unet, overlays/NORM-image-N.png of style, \
+      predictions-NORM.csv of the others. Ctrl-C ends the run after the current step, with the table of what there is; --resume goes \
+      on with it as if it had not been interrupted.
       """)
 
   @Option(help: ModelName.help)

@@ -241,12 +241,17 @@ struct Comparison {
     return parts
   }
 
+  /// Where files lie that the data's digest tells apart.
+  private static let pathOptions = [
+    "images", "labels", "content", "styles", "features", "flow-u", "flow-v", "strain", "scores",
+  ]
+
   /// - Throws: unless the records differ in what a wider grid may differ in alone.
   private func checkThatItGoesOn(
     _ record: ComparisonRecord, _ earlier: ComparisonRecord, _ grid: Grid, in folder: String
   ) throws {
     // The data are told apart by their digest, wherever they lie; threads change rounding and times, which is warned of.
-    let free = earlier.data.digest == nil ? ["threads"] : ["threads", "images", "labels", "content", "features"]
+    let free = earlier.data.digest == nil ? ["threads"] : ["threads"] + Self.pathOptions
     let different = record.differentOptions(from: earlier).filter { !free.contains($0.name) }
     guard different.isEmpty else {
       let list = different.map { "--\($0.name) \($0.there ?? "not given") there, \($0.here ?? "not given") now" }

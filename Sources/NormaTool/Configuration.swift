@@ -38,10 +38,13 @@ enum Configuration {
     "batch-size": ["batch-sizes"], "batch-sizes": ["batch-size"], "learning-rate": ["learning-rates"],
     "learning-rates": ["learning-rate"], "momentum": ["optimizer", "optimizers"], "optimizer": ["optimizers"],
     "optimizers": ["optimizer"], "synthetic-size": ["images"],
-    "synthetic-slices": ["images"], "synthetic-seed": ["images", "content"], "synthetic-images": ["images", "content"],
+    "synthetic-slices": ["images"], "synthetic-seed": ["images", "content", "flow-u"],
+    "synthetic-images": ["images", "content", "flow-u"], "test-share": ["images"],
     "content": ["synthetic-images", "synthetic-seed"],
-    "images": ["synthetic-size", "synthetic-slices", "synthetic-seed"],
-    "labels": ["synthetic-size", "synthetic-slices", "synthetic-seed"],
+    "images": ["synthetic-size", "synthetic-slices", "synthetic-images", "synthetic-seed"],
+    "labels": ["images", "synthetic-size", "synthetic-slices", "synthetic-images", "synthetic-seed"],
+    "flow-u": ["synthetic-images", "synthetic-seed"], "flow-v": ["synthetic-images", "synthetic-seed"],
+    "strain": ["synthetic-images", "synthetic-seed"], "scores": ["synthetic-images", "synthetic-seed"],
   ]
 
   private static func value(of name: String, in arguments: [String]) -> String? {

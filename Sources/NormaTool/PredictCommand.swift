@@ -59,11 +59,16 @@ struct PredictCommand: ParsableCommand {
   var threshold: Double?
 
   @Option(
-    help: ArgumentHelp("Side of the tiles; a multiple of 16 for the U-Net of four poolings.", valueName: "pixels"))
-  var tile = TilePredictor.Options().tile
+    help: ArgumentHelp(
+      "Side of the tiles; a multiple of 16 for the U-Net of four poolings. (default: \(TilePredictor.Options().tile))",
+      valueName: "pixels"))
+  var tile: Int?
 
-  @Option(help: ArgumentHelp("The share of a tile that its neighbour has too, 0…0.5.", valueName: "share"))
-  var overlap = TilePredictor.Options().overlap
+  @Option(
+    help: ArgumentHelp(
+      "The share of a tile that its neighbour has too, 0…0.5. (default: \(TilePredictor.Options().overlap))",
+      valueName: "share"))
+  var overlap: Double?
 
   @Option(
     help: ArgumentHelp(
@@ -100,7 +105,7 @@ struct PredictCommand: ParsableCommand {
 
   func validate() throws {
     try BenchOptions.check("--threads", threads ?? 1, atMost: 4096)
-    try BenchOptions.check("--tile", tile, atMost: 65_536)
+    try BenchOptions.check("--tile", tile ?? 1, atMost: 65_536)
     if mask, probabilities != nil {
       throw ValidationError("--mask writes labels in the place of --probabilities: give one of them.")
     }
@@ -138,7 +143,8 @@ struct PredictCommand: ParsableCommand {
       throw ToolError("--threshold is for two classes, the network has \(classes): the most probable one is taken")
     }
     var options = TilePredictor.Options()
-    (options.tile, options.overlap, options.blend) = (tile, overlap, blend)
+    let tile = tile ?? options.tile
+    (options.tile, options.overlap, options.blend) = (tile, overlap ?? options.overlap, blend)
     (options.statistics, options.usesSymmetries) = (statistics, usesSymmetries)
     options.device = try TrainingCommandOptions.device(named: device)
     let predictor = try TilePredictor(
@@ -207,7 +213,7 @@ struct PredictCommand: ParsableCommand {
       case .exact: "exact (the page's)"
       }
     return
-      "\(statistics); tiles of \(tile) with \(predictor.halo) around their cores, blend \(predictor.blend.rawValue)"
+      "\(statistics); tiles of \(tile ?? TilePredictor.Options().tile) with \(predictor.halo) around their cores, blend \(predictor.blend.rawValue)"
   }
 
   private func labelValues(_ loaded: ModelOptions.Loaded, _ classes: Int) throws -> [Int] {

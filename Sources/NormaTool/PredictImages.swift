@@ -9,11 +9,19 @@ extension PredictCommand {
   func runOnImages(_ loaded: ModelOptions.Loaded) throws {
     let given = [
       ("mask", mask), ("threshold", threshold != nil), ("probabilities", probabilities != nil),
-      ("statistics", statistics != nil), ("tta", usesSymmetries),
+      ("statistics", statistics != nil), ("tta", usesSymmetries), ("blend", blend != nil), ("tile", tile != nil),
+      ("overlap", overlap != nil), ("style", style != nil && !(loaded.options is TransformationNetwork.Options)),
     ].filter(\.1).map(\.0)
     let architecture = type(of: loaded.options).architecture
     if let name = given.first {
-      throw ToolError("--\(name) is for segmentation, the network in '\(loaded.path)' is \(architecture); leave it out")
+      throw ToolError(
+        "--\(name) is for \(name == "style" ? "style transfer" : "segmentation"), the network in '\(loaded.path)' is "
+          + "\(architecture); leave it out")
+    }
+    guard loaded.options is any ClassifierConfiguration || loaded.options is TransformationNetwork.Options else {
+      throw ToolError(
+        "norma predict takes segmentation, classification and style transfer, that of '\(loaded.path)' is \(architecture); use it "
+          + "by norma export --onnx")
     }
     guard Folder.isFolder(input) || input.lowercased().hasSuffix(".png") else {
       throw ToolError("\(architecture) takes a PNG file or a folder of them, got '\(input)'")
@@ -24,12 +32,8 @@ extension PredictCommand {
     try withoutGradients {
       if let options = loaded.options as? any ClassifierConfiguration {
         try classify(files, loaded, options, place)
-      } else if let options = loaded.options as? TransformationNetwork.Options {
-        try transform(files, loaded, options, place)
-      } else {
-        throw ToolError(
-          "norma predict takes segmentation, classification and style transfer, that of '\(loaded.path)' is \(architecture); use it "
-            + "by norma export --onnx")
+      } else if let network = loaded.network as? TransformationNetwork {
+        try transform(files, loaded.path, network, place)
       }
     }
   }
@@ -39,14 +43,19 @@ extension PredictCommand {
     _ files: [String], _ loaded: ModelOptions.Loaded, _ options: any ClassifierConfiguration, _ device: Device
   ) throws {
     let extents = options.inputExtents.compactMap { if case .fixed(let extent) = $0 { extent } else { nil } }
-    guard let channels = extents.first, let side = extents.last,
-      let standardization = Standardization(metadata: loaded.metadata), standardization.means.count == channels
+    guard extents.count == 3, extents[1] == extents[2] else {
+      throw ToolError(
+        "the network in '\(loaded.path)' takes images of \(extents.dropFirst().map(String.init).joined(separator: "×")), and norma "
+          + "predict cuts squares; use it by norma export --onnx")
+    }
+    let (channels, side) = (extents[0], extents[2])
+    guard let standardization = Standardization(metadata: loaded.metadata), standardization.means.count == channels
     else {
       throw ToolError(
         "the metadata of '\(loaded.path)' do not tell how its images were scaled; train it by norma, or use it by norma export --onnx"
       )
     }
-    let told = loaded.metadata["class_names"]?.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+    let told = loaded.metadata["class_names"].map(csvFields)
     let names = told.flatMap { $0.count == options.classes ? $0 : nil } ?? (0..<options.classes).map(String.init)
     let images = try ImageDataset.pictures(files, side: side, name: input)
     guard images.channels == channels else {
@@ -73,12 +82,12 @@ extension PredictCommand {
 
   /// Every picture in the network's style, as large as it is.
   private func transform(
-    _ files: [String], _ loaded: ModelOptions.Loaded, _ options: TransformationNetwork.Options, _ device: Device
+    _ files: [String], _ path: String, _ network: TransformationNetwork, _ device: Device
   ) throws {
-    guard let network = loaded.network as? TransformationNetwork else { return }
+    let options = network.options
     let number = style ?? 1
     guard (1...options.styles).contains(number) else {
-      throw ToolError("--style must be in 1…\(options.styles), the styles of '\(loaded.path)', got \(number)")
+      throw ToolError("--style must be in 1…\(options.styles), the styles of '\(path)', got \(number)")
     }
     let isFolder = Folder.isFolder(input)
     if isFolder { try Folder.make(output) }
@@ -91,6 +100,9 @@ extension PredictCommand {
             + "\(channels == 1 ? "grey" : "in colour")")
       }
       let (height, width) = (picture.height, picture.width)
+      guard min(height, width) >= 5 else {
+        throw ToolError("style transfer takes pictures of at least 5×5 pixels, '\(file)' has \(width)×\(height)")
+      }
       let scale: Float = picture.format == .uint16 ? 65_535 : 255
       let values = picture.values.prefix(channels * height * width).map { $0 / scale }
       let image = try Tensor(values, shape: [1, channels, height, width]).to(device: device).contiguous(.channelsLast)
@@ -104,6 +116,25 @@ extension PredictCommand {
     }
     print("Wrote \(output): \(files.count) \(files.count == 1 ? "picture" : "pictures").")
   }
+}
+
+/// The fields of a line that ``csvField(_:)`` wrote.
+func csvFields(_ line: String) -> [String] {
+  var fields = [""]
+  var (isQuoted, last) = (false, Character(" "))
+  for character in line {
+    if character == "\"" {
+      // Two in a row stand for one.
+      if !isQuoted, last == "\"" { fields[fields.count - 1].append("\"") }
+      isQuoted.toggle()
+    } else if character == ",", !isQuoted {
+      fields.append("")
+    } else {
+      fields[fields.count - 1].append(character)
+    }
+    last = character
+  }
+  return fields
 }
 
 /// A text as a field of comma-separated values (RFC 4180).

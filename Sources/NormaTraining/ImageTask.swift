@@ -147,9 +147,11 @@ public struct ImageTask: TrainingTask {
   ) throws -> Evaluation {
     var evaluation = Evaluation()
     if case .classes(let classes) = targets { evaluation.confusion = ConfusionMatrix(classes: classes) }
-    // Enough at a time to be fast; what a network gives for an image in evaluation does not depend on the others.
-    let loader = try samples.evaluationBatches(
-      batchSize: max(batchSize, min(64, 1 + 1_000_000 / samples.valuesPerImage)), standardization: standardization)
+    // As many at a time as are fast, and never one alone where there are more: with norms that look at the batch in evaluation too,
+    // what comes out depends on the others.
+    var size = max(batchSize, min(64, 1 + 1_000_000 / samples.valuesPerImage))
+    if size > 1, samples.count % size == 1 { size += 1 }
+    let loader = try samples.evaluationBatches(batchSize: size, standardization: standardization)
     var absolute = 0.0
     while let batch = try loader.next() {
       let (output, target) = try passed(batch, options)

@@ -174,7 +174,7 @@ public final class Trainer<Task: TrainingTask> {
     if isDone { finalEvaluation = evaluation }
   }
 
-  /// Looks into the network on one batch of the task's, which trained nothing.
+  /// Looks into the network on one batch of the task's.
   public func probe() throws -> TrainingProbe {
     let batch = try task.probeBatch()
     return TrainingProbe(model: model) { [task, options] in

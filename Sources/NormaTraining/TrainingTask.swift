@@ -23,7 +23,7 @@ public protocol TrainingTask<Evaluation> {
 
   func sampleCount(_ batch: Batch) -> Int
 
-  /// As many samples as a step has, of the same kind and none of them of the training: for ``TrainingProbe``. They depend on the
+  /// As many samples as a step has, drawn from the training data as no epoch draws them: for ``TrainingProbe``. They depend on the
   /// data and how they are sampled alone, not on the seed.
   func probeBatch() throws -> Batch
 

@@ -35,7 +35,6 @@ extension Comparison {
         network: { [network] in network.alexnet($0.normalization, shape) },
         configuration: [
           "width": "\(network.alexnetWidth)", "dropout": "\(network.alexnet(.none, shape).dropout)",
-          "image-size": "\(side)",
-        ]))
+        ].merging(shape.height == shape.width ? ["image-size": "\(shape.height)"] : [:]) { $1 }))
   }
 }

@@ -70,7 +70,9 @@ extension Comparison {
       configuration: configuration, scores: self.model.scores,
       metadata: { module in
         var all = ((module as? any DescribedNetwork)?.options.metadata ?? [:]).merging(standardization.metadata) { $1 }
-        if case .classes(_, let names) = training.targets { all["class_names"] = names.joined(separator: ",") }
+        if case .classes(_, let names) = training.targets {
+          all["class_names"] = names.map(csvField).joined(separator: ",")
+        }
         return all
       },
       write: { try Self.write($0, of: scored, to: $1) })

@@ -12,9 +12,11 @@ extension Comparison {
   /// Segmentation of a stack by the U-Net.
   func unet(_ setting: Setting) throws -> Prepared<SegmentationWorkload> {
     let geometry = network.options(.none).geometry
-    let crop = training.crop ?? geometry.nearest(to: 512)
     let loaded = try data.load(
-      crop: crop, isRepeated: setting.isRepeated, earlierTestSlices: setting.earlier?.data.testSamples)
+      crop: training.crop ?? geometry.nearest(to: 512), isRepeated: setting.isRepeated,
+      earlierTestSlices: setting.earlier?.data.testSamples)
+    let least = min(512, loaded.training.height, loaded.training.width)
+    let crop = training.crop ?? geometry.nearest(to: least)
     let isVolume = network.dimensions == 3
     if training.cropSlices != nil, !isVolume {
       throw ValidationError("--crop-slices is for volumes: give --dimensions 3 too.")
@@ -23,7 +25,7 @@ extension Comparison {
       crop: crop, batchSize: setting.batchSize, samplesPerEpoch: training.samplesPerEpoch ?? 818, seed: training.seed,
       augmentation: try (training.augment ?? .flips).ofCrops(),
       borderWeighting: training.borderWeights == true ? BorderWeighting() : nil)
-    sampling.slices = isVolume ? training.cropSlices ?? geometry.nearest(to: 16) : 1
+    sampling.slices = isVolume ? training.cropSlices ?? geometry.nearest(to: min(16, loaded.training.pages)) : 1
     let work = SegmentationWorkload(
       training: loaded.training, validation: loaded.validation, test: loaded.test, options: setting.options,
       sampling: sampling,

@@ -19,6 +19,7 @@ extension DataOptions {
   ) throws -> LoadedImages {
     guard let images else {
       let count = syntheticImages ?? count
+      try checkSize(count, side: side)
       return try parted(
         synthetic(count, seedOfSynthetic), nil, isSynthetic: true, unit: "images", isRepeated, earlier,
         syntheticConfiguration(count))
@@ -26,11 +27,18 @@ extension DataOptions {
     var configuration = ["images": images]
     if let labels {
       configuration["labels"] = labels
+      let found = try ImageDataset.mnist(images: images, labels: labels, name: images)
+      try checkSide(found)
       return try parted(
-        .mnist(images: images, labels: labels, name: images), nil, isSynthetic: false, unit: "images", isRepeated,
+        found, nil, isSynthetic: false, unit: "images", isRepeated,
         earlier, configuration)
     }
+    guard Folder.isFolder(images) else {
+      throw ValidationError(
+        "--images of classification is a folder, or with --labels an IDX file; got '\(images)' without --labels.")
+    }
     let found = try ImageDataset.known(in: images, side: side)
+    try checkSide(found.images)
     return try parted(
       found.images, found.test, isSynthetic: false, unit: "images", isRepeated, earlier, configuration)
   }
@@ -39,6 +47,7 @@ extension DataOptions {
   func loadContents(side: Int, count: Int, isRepeated: Bool, earlier: ComparisonRecord?) throws -> LoadedImages {
     guard let content else {
       let count = syntheticImages ?? count
+      try checkSize(count, side: side)
       let made = SyntheticTextures(side: side, seed: seedOfSynthetic).contents(count)
       return try parted(
         made, nil, isSynthetic: true, unit: "images", isRepeated, earlier, syntheticConfiguration(count))
@@ -74,6 +83,22 @@ extension DataOptions {
 
   private func syntheticConfiguration(_ count: Int) -> [String: String] {
     ["synthetic-images": "\(count)", "synthetic-seed": "\(seedOfSynthetic)"]
+  }
+
+  /// Images that are kept in one size are not resized.
+  private func checkSide(_ images: ImageDataset) throws {
+    if let imageSize, images.height != imageSize || images.width != imageSize {
+      throw ValidationError(
+        "--image-size \(imageSize) is for pictures of any size; those of '\(images.name)' are kept in \(images.width)×\(images.height): "
+          + "leave it out.")
+    }
+  }
+
+  private func checkSize(_ count: Int, side: Int) throws {
+    guard count * 3 * side * side <= 4_000_000_000 else {
+      throw ValidationError(
+        "built-in images may have 4·10⁹ values, got \(count) of 3×\(side)×\(side); choose fewer or smaller ones.")
+    }
   }
 
   private func parted(

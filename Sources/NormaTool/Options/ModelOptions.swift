@@ -10,7 +10,7 @@ import NormaReport
 struct ModelOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
-      "Folder of a run, or a safetensors file of weights; one from PyTorch with the same keys needs --norm too.",
+      "Folder of a run, or a safetensors file of weights; one from PyTorch with the same keys needs --norm (a U-Net's) or --like too.",
       valueName: "path"), completion: .file())
   var model: String
 
@@ -30,6 +30,12 @@ struct ModelOptions: ParsableArguments {
     transform: { try Normalization(parsing: $0) })
   var norm: Normalization?
 
+  @Option(
+    help: ArgumentHelp(
+      "Weights that norma wrote, from which to take what those of --model do not tell, such as after training on in PyTorch: the "
+        + "architecture, its options, how the input is scaled.", valueName: "path"), completion: .file())
+  var like: String?
+
   struct Loaded {
     let path: String
     let network: any Layer
@@ -45,8 +51,15 @@ struct ModelOptions: ParsableArguments {
     guard file.metadata["checkpoint"] == nil else {
       throw ToolError("'\(path)' is a checkpoint; finish its training by --resume and give the run's folder")
     }
+    var metadata = file.metadata
+    if let like {
+      guard metadata["architecture"] == nil else {
+        throw ToolError("the weights in '\(path)' tell their architecture themselves: leave out --like")
+      }
+      metadata.merge(try SafetensorsReader(like).metadata) { own, _ in own }
+    }
     var options: any NetworkConfiguration
-    do { options = try self.options(of: file) } catch let error as FormatError {
+    do { options = try self.options(of: file, metadata) } catch let error as FormatError {
       throw error
     } catch {
       throw ToolError("the weights in '\(path)' cannot be used: \(error)")
@@ -54,25 +67,30 @@ struct ModelOptions: ParsableArguments {
     if let norm { options.normalization = norm }
     let network = try options.network(generator: nil, dropoutGenerator: nil)
     do { try network.loadWeights(from: file) } catch {
-      let told = file.metadata["norm"].map {
+      let told = metadata["norm"].map {
         $0 == options.normalization.name ? "" : " (its metadata tell the norm \($0))"
       }
       throw ToolError("'\(path)'\(told ?? ""): \(error)")
     }
     network.evaluate()
-    return Loaded(path: path, network: network, options: options, metadata: file.metadata)
+    return Loaded(path: path, network: network, options: options, metadata: metadata)
   }
 
   /// What the file tells of its network, which is made only after this: as large as the file's tensors say.
-  private func options(of file: SafetensorsReader) throws -> any NetworkConfiguration {
+  private func options(
+    of file: SafetensorsReader, _ metadata: [String: String]
+  ) throws -> any NetworkConfiguration {
     let shapes = Dictionary(uniqueKeysWithValues: file.entries.map { ($0.name, $0.shape) })
-    guard file.metadata["architecture"] != nil else {
+    guard metadata["architecture"] != nil else {
       // Weights of another program: those of a U-Net tell all but the norm.
       let options = try UNet.Options(shapes: shapes)
-      guard norm != nil else { throw ToolError("it does not tell its normalization; give it with --norm") }
+      guard norm != nil else {
+        throw ToolError(
+          "it does not tell its normalization; give it with --norm, or weights of norma's that do with --like")
+      }
       return options
     }
-    let options = try networkConfiguration(metadata: file.metadata)
+    let options = try networkConfiguration(metadata: metadata)
     if let told = (options as? UNet.Options)?.metadata {
       let found = try UNet.Options(shapes: shapes).metadata
       let seen = [
