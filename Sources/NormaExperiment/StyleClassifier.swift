@@ -69,15 +69,9 @@ public struct StyleClassifier {
       throw expected("features.0.weight does not fit: \(error)")
     }
     // The shapes of the header, before anything is made of them.
-    let shapes = options.featureShapes
-    for (name, shape) in shapes.sorted(by: { $0.key < $1.key }) {
-      let found = file.entry(name).map { "\($0.shape)" } ?? "missing"
-      guard found == "\(shape)" else {
-        throw expected("\(name), of shape \(shape) in \(layout.rawValue) of width \(width), is \(found)")
-      }
-    }
-    if let other = entries.first(where: { shapes[$0.name] == nil }) {
-      throw expected("has \(other.name), which \(layout.rawValue) does not have")
+    let given = Dictionary(uniqueKeysWithValues: entries.map { ($0.name, $0.shape) })
+    if let mismatch = StateError(given, against: options.featureShapes) {
+      throw expected("not all fit \(layout.rawValue) of width \(width): \(mismatch)")
     }
     network = try FeatureNetwork(options)
     try network.loadFeatures(

@@ -66,14 +66,14 @@ public final class FeatureNetwork: Module, Layer, LayerContainer {
     }
 
     /// The shapes of the convolutions' weights and biases by their keys.
-    public var featureShapes: [String: [Int]] {
-      var shapes: [String: [Int]] = [:]
+    public var featureShapes: [(key: String, shape: [Int])] {
+      var shapes: [(key: String, shape: [Int])] = []
       var (index, inputs) = (0, inputChannels)
       for (block, count) in layout.blocks.enumerated() {
         let channels = channels(block: block)
         for _ in 0..<count {
-          shapes["features.\(index).weight"] = [channels, inputs, 3, 3]
-          shapes["features.\(index).bias"] = [channels]
+          shapes.append(("features.\(index).weight", [channels, inputs, 3, 3]))
+          shapes.append(("features.\(index).bias", [channels]))
           inputs = channels
           // Each is followed by its ReLU, and the last of a block by the pooling.
           index += 2

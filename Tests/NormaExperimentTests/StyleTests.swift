@@ -211,7 +211,7 @@ import Testing
     // Headers that promise what would not fit into memory, with hardly any data behind them.
     let hostile: [(shape: [Int], says: String)] = [
       ([1 << 60, 0, 1, 1], "1…1024"), ([4096, 1, 1, 1], "1…1024"), ([0, 3, 3, 3], "1…1024"), ([], "features.0.weight"),
-      ([1024, 0, 3, 3], "features.0.weight, of shape [1024, 3, 3, 3]"), ([1024], "1024"),
+      ([1024, 0, 3, 3], "features.0.weight: expected [1024, 3, 3, 3], got [1024, 0, 3, 3]"), ([1024], "got [1024]"),
     ]
     for (shape, says) in hostile {
       let count = shape.reduce(1) { $0.multipliedReportingOverflow(by: $1).partialValue }

@@ -175,7 +175,7 @@ import Testing
     #expect(shapes[last] == [512, 512, 3, 3])
     #expect(network.options.stages.last == stage)
     #expect(shapes.count == 2 * network.options.stages.count)
-    #expect(network.options.featureShapes == shapes)
+    try StateError.check(shapes, against: network.options.featureShapes)
   }
 
   @Test(arguments: [Normalization.none, .batch, .group(groups: nil), .switchable, .layer])
