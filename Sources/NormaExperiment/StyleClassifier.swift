@@ -9,7 +9,7 @@ import NormaTraining
 /// The classifier that style transfer looks through.
 public struct StyleClassifier {
   public let network: FeatureNetwork
-  /// Tells it from others: how it was trained, or a hash of a file's weights.
+  /// Tells it from others: a hash of its weights.
   public let digest: String
   /// On pictures that did not train it; nil for one of a file.
   public let accuracy: Double?
@@ -25,7 +25,8 @@ public struct StyleClassifier {
     public init() {}
   }
 
-  /// Trains a small classifier of textures and pictures on the CPU. It depends on the recipe alone.
+  /// Trains a small classifier of textures and pictures on the CPU. It depends on the recipe alone, and for that is trained on one
+  /// thread.
   public init(_ recipe: Recipe = Recipe()) throws {
     let (training, validation, _) = try SyntheticTextures(side: recipe.side, seed: 0).kinds(recipe.count)
       .split(validation: 1.0 / 6)
@@ -39,39 +40,52 @@ public struct StyleClassifier {
         model: network, training: training, validation: validation,
         sampling: ImageSampling(batchSize: 16, seed: 0, augmentation: ImageAugmentation(flips: true)),
         standardization: nil), options: settings)
-    try trainer.run()
+    try onOneThread { try trainer.run() }
     accuracy = trainer.finalEvaluation?.scores[.accuracy]
-    digest = "\(recipe)"
+    digest = try Self.digest(of: network)
   }
 
-  /// The convolutions of torchvision's `vgg16` or `vgg19` from a safetensors file; which one is told from the keys.
+  /// The convolutions of torchvision's `vgg16` or `vgg19` from a safetensors file; which one is told from the keys. What is not under
+  /// `features.` is not read.
   /// - Throws: `FormatError` for a file that cannot be read; `TrainingError` for one of another network.
   public init(file path: String) throws {
-    let state = try SafetensorsReader(path).tensors()
+    let file = try SafetensorsReader(path)
+    let entries = file.entries.filter { $0.name.hasPrefix("features.") }
     func expected(_ what: String) -> TrainingError {
       TrainingError(
-        "'\(path)' should hold the weights of torchvision's vgg16 or vgg19 (features.0.weight and on), \(what); write them with "
+        "'\(path)' should hold the weights of torchvision's vgg16 or vgg19 (features.0.weight and on), but \(what); write them with "
           + "safetensors.torch.save_file(model.state_dict(), path)")
     }
     // The last convolutions.
     let layout: FeatureNetwork.Layout? =
-      state["features.34.weight"] != nil ? .vgg19 : state["features.28.weight"] != nil ? .vgg16 : nil
-    guard let layout, let first = state["features.0.weight"], first.rank == 4, first.shape[0] > 0 else {
-      throw expected(
-        "but has \(state.isEmpty ? "nothing" : state.keys.sorted().prefix(3).joined(separator: ", ") + ", …")")
+      file.entry("features.34.weight") != nil ? .vgg19 : file.entry("features.28.weight") != nil ? .vgg16 : nil
+    guard let layout, let width = file.entry("features.0.weight")?.shape.first else {
+      let names = file.entries.map(\.name).sorted().prefix(3)
+      throw expected("has \(names.isEmpty ? "nothing" : names.joined(separator: ", ") + ", …")")
     }
     var options = FeatureNetwork.Options(layout)
-    options.width = first.shape[0]
-    network = try FeatureNetwork(options)
-    do {
-      try network.loadFeatures(state)
-    } catch let error as StateError {
-      throw expected("but not all fit \(layout.rawValue): \(error)")
+    options.width = width
+    do { try options.validate() } catch let error as NetworkError {
+      throw expected("features.0.weight does not fit: \(error)")
     }
-    var hash = WordHash()
-    for (_, tensor) in network.stateDictionary() { hash.take(try tensor.array(of: Float.self).lazy.map(\.bitPattern)) }
-    digest = hash.text
+    // The shapes of the header, before anything is made of them.
+    let given = Dictionary(uniqueKeysWithValues: entries.map { ($0.name, $0.shape) })
+    if let mismatch = StateError(given, against: options.featureShapes) {
+      throw expected("not all fit \(layout.rawValue) of width \(width): \(mismatch)")
+    }
+    network = try FeatureNetwork(options)
+    try network.loadFeatures(
+      Dictionary(uniqueKeysWithValues: entries.map { ($0.name, try file.tensor($0)) }))
+    digest = try Self.digest(of: network)
     accuracy = nil
+  }
+
+  private static func digest(of network: FeatureNetwork) throws -> String {
+    var hash = WordHash()
+    for (_, tensor) in network.stateDictionary() {
+      hash.take(try tensor.to(dtype: .float32).array(of: Float.self).lazy.map(\.bitPattern))
+    }
+    return hash.text
   }
 
   /// The loss that looks at the last activation of each of the first four blocks (in the small classifier at the very first and the
@@ -92,4 +106,12 @@ public struct StyleClassifier {
       styleStages: stages[...(stages.firstIndex(of: stage) ?? 0)].filter { $0.hasSuffix("_1") }, weights: weights,
       statistic: .moments)
   }
+}
+
+/// Sums come out the same however many threads the process has, since the order of their terms depends on that number.
+func onOneThread<Result>(_ body: () throws -> Result) rethrows -> Result {
+  let threads = Runtime.threads
+  Runtime.threads = 1
+  defer { Runtime.threads = threads }
+  return try body()
 }

@@ -30,7 +30,7 @@ public struct StyleGoal {
       (0..<styles.count).flatMap { styles.image($0) },
       shape: [styles.count, styles.channels, styles.height, styles.width]
     ).to(device: device)
-    target = try loss.styleTarget([images])
+    target = try onOneThread { [images] in try loss.styleTarget([images]) }
   }
 
   static func checkColours(of images: ImageDataset) throws {
@@ -50,12 +50,15 @@ public struct StyleGoal {
       .to(device: device).contiguous(.channelsLast)
   }
 
-  /// What the loss says of the pictures as they are, which keep all of the content and have nothing of the style.
+  /// What the loss says of the pictures as they are, which keep all of the content and have nothing of the style. The same for any
+  /// number of threads.
   public func evaluateUntouched(_ samples: ImageDataset) throws -> StyleTask.Evaluation {
-    try withoutGradients {
-      try evaluation(of: samples, keepingPictures: false) { batch, numbers in
-        let pictures = try contents(batch)
-        return (pictures, try loss(pictures, content: pictures, style: target, styles: numbers))
+    try onOneThread {
+      try withoutGradients {
+        try evaluation(of: samples, keepingPictures: false) { batch, numbers in
+          let pictures = try contents(batch)
+          return (pictures, try loss(pictures, content: pictures, style: target, styles: numbers))
+        }
       }
     }
   }

@@ -65,14 +65,34 @@ public final class FeatureNetwork: Module, Layer, LayerContainer {
       return index
     }
 
+    /// The shapes of the convolutions' weights and biases by their keys.
+    public var featureShapes: [(key: String, shape: [Int])] {
+      var shapes: [(key: String, shape: [Int])] = []
+      var (index, inputs) = (0, inputChannels)
+      for (block, count) in layout.blocks.enumerated() {
+        let channels = channels(block: block)
+        for _ in 0..<count {
+          shapes.append(("features.\(index).weight", [channels, inputs, 3, 3]))
+          shapes.append(("features.\(index).bias", [channels]))
+          inputs = channels
+          // Each is followed by its ReLU, and the last of a block by the pooling.
+          index += 2
+        }
+        index += 1
+      }
+      return shapes
+    }
+
+    static let inputRange = 1...4096
+    static let classRange = 0...100_000
+    static let widthRange = 1...1024
+
     /// Checks the options without making the network.
     /// - Throws: ``NetworkError`` for an option that cannot be; ``NormalizationError`` for a norm that does not fit the channels.
     public func validate() throws {
-      guard inputChannels > 0, classes >= 0, width > 0 else {
-        throw NetworkError(
-          "the feature network needs at least 1 input channel, 0 classes and a width of 1; got \(inputChannels), \(classes) and "
-            + "\(width)")
-      }
+      try NetworkError.check("input channels", inputChannels, in: Self.inputRange)
+      try NetworkError.check("classes", classes, in: Self.classRange)
+      try NetworkError.check("width", width, in: Self.widthRange)
       guard !standardizes || inputChannels == 3 else {
         throw NetworkError(
           "ImageNet's means and deviations are those of 3 colours, but the feature network has \(inputChannels) input channels; "
@@ -190,10 +210,19 @@ extension FeatureNetwork.Options {
   public init(metadata: [String: String]) throws {
     let values = try NetworkMetadata(metadata, of: "style-features")
     self.init(try values.choice("layout", .small))
-    inputChannels = try values.count("input_channels", in: 1...4096, inputChannels)
-    classes = try values.count("classes", in: 0...100_000, classes)
-    width = try values.count("width", in: 1...1024, width)
+    inputChannels = try values.count("input_channels", in: Self.inputRange, inputChannels)
+    classes = try values.count("classes", in: Self.classRange, classes)
+    width = try values.count("width", in: Self.widthRange, width)
     if let name = values["norm"] { normalization = try Normalization(parsing: name) }
     standardizes = try values.value("standardizes", "true or false", standardizes)
+  }
+}
+
+extension NetworkError {
+  /// - Throws: the error that names the option of a style network, its range and the value that is not in it.
+  static func check(_ option: String, _ value: Int, in range: ClosedRange<Int>) throws {
+    guard range.contains(value) else {
+      throw NetworkError("\(option) should be a whole number in \(range.lowerBound)…\(range.upperBound), got \(value)")
+    }
   }
 }

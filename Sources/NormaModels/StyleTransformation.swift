@@ -39,15 +39,19 @@ public final class TransformationNetwork: Module, Layer {
 
     public init() {}
 
+    static let channelRange = 1...4096
+    static let widthRange = 1...1024
+    static let blockRange = 0...64
+    static let styleRange = 1...4096
+
     /// Checks the options without making the network.
     /// - Throws: ``NetworkError`` for an option that cannot be; ``NormalizationError`` for a norm that does not fit the channels or
     ///   cannot do without its activation.
     public func validate() throws {
-      guard channels > 0, width > 0, blocks >= 0, styles > 0 else {
-        throw NetworkError(
-          "the transformation network needs at least 1 channel, a width of 1, 0 blocks and 1 style; got \(channels), \(width), "
-            + "\(blocks) and \(styles)")
-      }
+      try NetworkError.check("channels", channels, in: Self.channelRange)
+      try NetworkError.check("width", width, in: Self.widthRange)
+      try NetworkError.check("blocks", blocks, in: Self.blockRange)
+      try NetworkError.check("styles", styles, in: Self.styleRange)
       guard styles == 1 || normalization == .instance else {
         throw NetworkError(
           "several styles are learned by conditional instance normalization; take the normalization 'instance' in the place of "
@@ -179,11 +183,11 @@ extension TransformationNetwork.Options {
   public init(metadata: [String: String]) throws {
     self.init()
     let values = try NetworkMetadata(metadata, of: "style")
-    channels = try values.count("channels", in: 1...4096, channels)
-    width = try values.count("width", in: 1...1024, width)
-    blocks = try values.count("blocks", in: 0...64, blocks)
+    channels = try values.count("channels", in: Self.channelRange, channels)
+    width = try values.count("width", in: Self.widthRange, width)
+    blocks = try values.count("blocks", in: Self.blockRange, blocks)
     if let name = values["norm"] { normalization = try Normalization(parsing: name) }
-    styles = try values.count("styles", in: 1...4096, styles)
+    styles = try values.count("styles", in: Self.styleRange, styles)
     output = try values.choice("output", output)
   }
 }

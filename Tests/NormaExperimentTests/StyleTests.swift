@@ -21,11 +21,11 @@ import Testing
     var epochs = 3
     var pictures = 60
     var isAdaptive = false
+    var recipe = StyleClassifier.Recipe()
     var classifier: StyleClassifier
 
     init() throws {
       Runtime.threads = 1
-      var recipe = StyleClassifier.Recipe()
       (recipe.width, recipe.count, recipe.epochs) = (8, 300, 2)
       classifier = try StyleClassifier(recipe)
     }
@@ -64,8 +64,27 @@ import Testing
   @Test func theClassifierTellsTheKindsApart() throws {
     let classifier = try Setting().classifier
     #expect(try #require(classifier.accuracy) > 0.6, "a tenth by chance")
-    let again = try Setting().classifier
-    #expect(try state(again.network) == state(classifier.network))
+  }
+
+  /// The classifier and what it says of pictures as they are do not depend on the threads; the number stays as it was.
+  @Test func threadsDoNotChangeTheLoss() throws {
+    func made(threads: Int) throws -> (StyleClassifier, Double, Double) {
+      var setting = try Setting()
+      Runtime.threads = threads
+      defer { Runtime.threads = 1 }
+      setting.classifier = try StyleClassifier(setting.recipe)
+      let workload = try setting.workload()
+      let untouched = try workload.goal.evaluateUntouched(workload.validation)
+      #expect(Runtime.threads == threads)
+      return (setting.classifier, untouched.loss, untouched.style)
+    }
+    let (one, three) = (try made(threads: 1), try made(threads: 3))
+    #expect(try state(one.0.network) == state(three.0.network))
+    #expect(one.0.digest == three.0.digest)
+    #expect(one.1 == three.1 && one.2 == three.2)
+    var setting = try Setting()
+    setting.recipe.epochs = 1
+    #expect(try StyleClassifier(setting.recipe).digest != one.0.digest)
   }
 
   private func state(_ network: Module) throws -> [[Double]] {
@@ -189,6 +208,27 @@ import Testing
       to: folder.path("part"))
     #expect(message(folder.path("part")).contains("features.2.weight"))
     #expect(message(folder.path("none")).contains("No such file"))
+    // Headers that promise what would not fit into memory, with hardly any data behind them.
+    let hostile: [(shape: [Int], says: String)] = [
+      ([1 << 60, 0, 1, 1], "1…1024"), ([4096, 1, 1, 1], "1…1024"), ([0, 3, 3, 3], "1…1024"), ([], "features.0.weight"),
+      ([1024, 0, 3, 3], "features.0.weight: expected [1024, 3, 3, 3], got [1024, 0, 3, 3]"), ([1024], "got [1024]"),
+    ]
+    for (shape, says) in hostile {
+      let count = shape.reduce(1) { $0.multipliedReportingOverflow(by: $1).partialValue }
+      try Safetensors.write(
+        [("features.0.weight", shape, count), ("features.28.weight", [1], 1)].map { name, shape, count in
+          .init(name: name, type: .u8, shape: shape) { [UInt8](repeating: 0, count: count) }
+        }, to: folder.path("hostile"))
+      let text = message(folder.path("hostile"))
+      #expect(text.contains("vgg16 or vgg19") && text.contains(says), "\(shape): \(text)")
+    }
+    // Of the right shapes, with one too many.
+    var options = FeatureNetwork.Options(.vgg16)
+    options.width = 2
+    try Safetensors.write(
+      FeatureNetwork(options).weightEntries() + [.init("features.99.weight", Tensor.zeros([1]))],
+      to: folder.path("more"))
+    #expect(message(folder.path("more")).contains("features.99.weight"))
   }
 
   @Test func whatDoesNotFit() throws {

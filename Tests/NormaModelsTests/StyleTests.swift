@@ -131,7 +131,17 @@ import Testing
   }
 
   @Test func wrongOptionsAndInputs() throws {
-    #expect(throws: NetworkError.self) { try make { $0.width = 0 } }
+    // What weights' metadata may not say, options may not either.
+    let outside: [(key: String, value: Int, WritableKeyPath<TransformationNetwork.Options, Int>)] = [
+      ("width", 0, \.width), ("width", 1025, \.width), ("styles", 0, \.styles), ("styles", 4097, \.styles),
+      ("blocks", -1, \.blocks), ("blocks", 65, \.blocks), ("channels", 0, \.channels), ("channels", 4097, \.channels),
+      ("width", .max, \.width),
+    ]
+    for (key, value, path) in outside {
+      let text = message { _ = try make { $0[keyPath: path] = value } }
+      #expect(text.contains("\(key) should be") && text.contains("got \(value)"), "\(text)")
+      #expect(throws: NetworkError.self) { try TransformationNetwork.Options(metadata: [key: "\(value)"]) }
+    }
     #expect(throws: NetworkError.self) { try make { ($0.styles, $0.normalization) = (2, .batch) } }
     #expect(throws: NormalizationError.self) { try make { $0.normalization = .group(groups: 3) } }
     #expect(throws: NormalizationError.self) {
@@ -165,6 +175,7 @@ import Testing
     #expect(shapes[last] == [512, 512, 3, 3])
     #expect(network.options.stages.last == stage)
     #expect(shapes.count == 2 * network.options.stages.count)
+    try StateError.check(shapes, against: network.options.featureShapes)
   }
 
   @Test(arguments: [Normalization.none, .batch, .group(groups: nil), .switchable, .layer])
@@ -241,7 +252,10 @@ import Testing
       message { _ = try network.activations(of: Tensor.zeros([1, 3, 8, 8]), stages: ["relu5_1"]) }.contains("relu4_2"))
     #expect(message { _ = try network(Tensor.zeros([1, 3, 15, 16])) }.contains("at least 16"))
     #expect(message { _ = try small { $0.classes = 0 }(Tensor.zeros([1, 3, 16, 16])) }.contains("no head"))
-    #expect(throws: NetworkError.self) { try small { $0.width = 0 } }
+    for width in [0, 1025, 1 << 60] {
+      #expect(message { _ = try small { $0.width = width } }.contains("1…1024, got \(width)"))
+      #expect(throws: NetworkError.self) { try FeatureNetwork.Options(metadata: ["width": "\(width)"]) }
+    }
   }
 }
 

@@ -66,7 +66,7 @@ extension Comparison {
         trainingSamples: loaded.training.count, validationSamples: loaded.validation.count,
         testSamples: loaded.test?.count ?? 0, height: side, width: side, channels: 3, classes: 0,
         constantScores: [ScoreName.loss: untouched.loss, .style: untouched.style].byName,
-        digest: (parts.map(\.digest) + (network.features == nil ? [] : [classifier.digest])).joined(separator: "-")),
+        digest: (parts.map(\.digest) + [classifier.digest]).joined(separator: "-")),
       configuration: configuration(weights, side: side, styles: styles).merging(loaded.configuration) { $1 },
       scores: model.scores,
       metadata: { module in
