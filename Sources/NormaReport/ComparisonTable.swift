@@ -99,6 +99,10 @@ public enum ComparisonTable {
         lines.append("\(name) has collapsed: it predicts class \(constant) for \(data.everything) of the validation.")
       }
     }
+    for run in record.runs where run.collapsedToClass == nil {
+      guard let told = data.noBetterThanConstant(run) else { continue }
+      lines.append("\(isGrid ? run.fileStem : run.norm) is no better than \(record.baseline): \(told).")
+    }
     if record.runs.contains(where: { $0.collapsedToClass != nil }) {
       lines.append(
         record.configuration["head"] == "seed"
@@ -138,6 +142,15 @@ extension ScoreName {
 }
 
 extension DataRecord {
+  /// The scores of a run that a constant prediction reaches too, in words; nil where it beats that in one.
+  func noBetterThanConstant(_ run: RunRecord) -> String? {
+    let both = ScoreName.allCases.compactMap { score in
+      run.scores[score.rawValue].flatMap { own in constantScores[score.rawValue].map { (score, own, $0) } }
+    }
+    guard !both.isEmpty, both.allSatisfy({ $0.0.isBetterWhenLower ? $0.1 >= $0.2 : $0.1 <= $0.2 }) else { return nil }
+    return both.map { "\($0.0.title) \(fixed($0.1, 4)) against \(fixed($0.2, 4))" }.joined(separator: ", ")
+  }
+
   /// What a prediction is made for.
   var everything: String { unit == "slices" ? "every pixel" : "all \(unit)" }
 }

@@ -118,6 +118,22 @@ import Testing
     ComparisonTable.text(record).split(separator: "\n", omittingEmptySubsequences: false)
   }
 
+  @Test func tellsWhoIsNoBetterThanAConstant() {
+    // The constant's accuracy is 0.77514.
+    func text(_ accuracy: Double, iou: Double = 0.1) -> String {
+      ComparisonTable.text(comparison([run("a", scores: [.accuracy: accuracy, .iou: iou])]))
+    }
+    #expect(text(0.7).contains("a is no better than a constant prediction: accuracy 0.7000 against 0.7751."))
+    #expect(text(0.77514).contains("no better"))
+    #expect(!text(0.7752).contains("no better"))
+    // Where one of several scores is better, it is better.
+    var record = comparison([run("a", scores: [.mae: 0.3, .loss: 0.2])], score: .mae)
+    record.data.constantScores = ["mae": 0.27, "loss": 0.1]
+    #expect(ComparisonTable.text(record).contains("loss 0.2000 against 0.1000, MAE 0.3000 against 0.2700"))
+    record.data.constantScores = ["mae": 0.27, "loss": 0.25]
+    #expect(!ComparisonTable.text(record).contains("no better"))
+  }
+
   private func columns(_ line: Substring) -> [String] {
     line.split(separator: "  ").map { String($0).trimmingSpaces }.filter { !$0.isEmpty }
   }
