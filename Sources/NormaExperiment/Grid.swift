@@ -1,3 +1,4 @@
+import NormaData
 import NormaNormalization
 import NormaRecords
 import NormaTraining
@@ -78,3 +79,20 @@ public struct Grid: Sendable {
     }
   }
 }
+
+/// How samples are drawn, of which a cell decides two things.
+protocol CellSampling {
+  var batchSize: Int { get set }
+  var seed: UInt64 { get set }
+}
+
+extension CellSampling {
+  func of(_ cell: CellRecord) -> Self {
+    var sampling = self
+    (sampling.batchSize, sampling.seed) = (cell.batchSize, cell.seed)
+    return sampling
+  }
+}
+
+extension SampleOptions: CellSampling {}
+extension ImageSampling: CellSampling {}

@@ -42,23 +42,16 @@ public struct ImageWorkload: Workload {
   /// The images that scores are taken on.
   public var scored: ImageDataset { test ?? validation }
 
-  private func sampling(_ cell: CellRecord) -> ImageSampling {
-    var sampling = sampling
-    sampling.batchSize = cell.batchSize
-    sampling.seed = cell.seed
-    return sampling
-  }
-
   public func validate(_ cell: Grid.Cell) throws {
     for others in [validation, test].compactMap({ $0 }) {
-      try ImageTask.validate(sampling(cell.record), training: training, validation: others)
+      try ImageTask.validate(sampling.of(cell.record), training: training, validation: others)
     }
     try check(cell)
   }
 
   public func task(_ cell: Grid.Cell, _ generators: CellGenerators) throws -> ImageTask {
     try ImageTask(
-      model: network(cell, generators), training: training, validation: validation, sampling: sampling(cell.record),
+      model: network(cell, generators), training: training, validation: validation, sampling: sampling.of(cell.record),
       standardization: standardization)
   }
 

@@ -39,17 +39,10 @@ public struct SegmentationWorkload: Workload {
   /// The slices that scores are taken on.
   public var scored: SegmentationDataset { test ?? validation }
 
-  private func sampling(_ cell: CellRecord) -> SampleOptions {
-    var sampling = sampling
-    sampling.batchSize = cell.batchSize
-    sampling.seed = cell.seed
-    return sampling
-  }
-
   public func validate(_ cell: Grid.Cell) throws {
     let network = network(cell.normalization)
     try SegmentationTask.validate(
-      sampling(cell.record), loss, network.geometry, training: training)
+      sampling.of(cell.record), loss, network.geometry, training: training)
     try network.validate()
   }
 
@@ -58,7 +51,7 @@ public struct SegmentationWorkload: Workload {
       network(cell.normalization), generator: generators.weights, dropoutGenerator: generators.dropout)
     return try SegmentationTask(
       model: model, geometry: model.options.geometry, training: training, validation: validation,
-      sampling: sampling(cell.record), loss: loss)
+      sampling: sampling.of(cell.record), loss: loss)
   }
 
   public func score(

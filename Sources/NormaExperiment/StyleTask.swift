@@ -80,15 +80,7 @@ public struct StyleTask: TrainingTask {
 
   public func sampleCount(_ batch: ImageBatch) -> Int { batch.count }
 
-  public func probeBatch() throws -> ImageBatch {
-    var sampling = sampling
-    (sampling.samplesPerEpoch, sampling.seed, sampling.workers) = (min(sampling.batchSize, training.count), 0, 1)
-    // Epochs of trainings count from 0.
-    guard let batch = try training.batches(sampling, epoch: -1).next() else {
-      preconditionFailure("a batch has at least one sample")
-    }
-    return batch
-  }
+  public func probeBatch() throws -> ImageBatch { try training.probeBatch(sampling) }
 
   public func pass(_ batch: ImageBatch, _ options: TrainingOptions) throws -> TrainingPass {
     let terms = try passed(batch, styles: batch.indices.map { $0 / contents.count }, options).terms

@@ -46,15 +46,8 @@ public struct StyleWorkload: Workload {
   /// The pictures that scores are taken on.
   public var scored: ImageDataset { test ?? validation }
 
-  private func sampling(_ cell: CellRecord) -> ImageSampling {
-    var sampling = sampling
-    sampling.batchSize = cell.batchSize
-    sampling.seed = cell.seed
-    return sampling
-  }
-
   public func validate(_ cell: Grid.Cell) throws {
-    try StyleTask.validate(sampling(cell.record), training: training, validation: validation)
+    try StyleTask.validate(sampling.of(cell.record), training: training, validation: validation)
     try network.check(cell.normalization)
   }
 
@@ -73,7 +66,7 @@ public struct StyleWorkload: Workload {
       made = .adaptive(network)
     }
     return try StyleTask(
-      network: made, goal: goal, training: training, validation: validation, sampling: sampling(cell.record))
+      network: made, goal: goal, training: training, validation: validation, sampling: sampling.of(cell.record))
   }
 
   public func score(_ trainer: StyleTrainer, _ record: inout RunRecord) throws -> StyleTask.Evaluation {

@@ -55,6 +55,21 @@ public enum CSV {
     return try parser.table()
   }
 
+  /// The fields of one line, without the limits and the columns of a table.
+  /// - Parameter name: what the text is called in errors.
+  public static func fields(of line: String, in name: String) throws -> [String] {
+    var parser = Parser(path: name, mostFields: .max, bytes: Array(line.utf8))
+    var fields: [String] = []
+    try parser.row(into: &fields)
+    return fields
+  }
+
+  /// A text as a field, in quotes where it needs them.
+  public static func field(_ text: String) -> String {
+    let needsQuotes = text.utf8.contains { ",\"\n\r".utf8.contains($0) }
+    return needsQuotes ? "\"\(text.replacing("\"", with: "\"\""))\"" : text
+  }
+
   private struct Parser {
     let path: String
     let mostFields: Int
@@ -82,12 +97,7 @@ public enum CSV {
         let start = line
         if lineEnd() { continue }
         let first = fields.count
-        repeat {
-          fields.append(try field(number: fields.count - first + 1))
-          guard fields.count <= mostFields else {
-            throw FormatError.reading(path, "it has more than \(mostFields) fields; cut it into parts")
-          }
-        } while separator()
+        try row(into: &fields)
         guard let names = columns else {
           columns = fields
           fields = []
@@ -107,6 +117,16 @@ public enum CSV {
         throw FormatError.reading(path, "two columns have the name '\(name.prefix(40))'; give each its own")
       }
       return CSVTable(path: path, columns: columns, lines: lines, fields: fields)
+    }
+
+    mutating func row(into fields: inout [String]) throws {
+      let first = fields.count
+      repeat {
+        fields.append(try field(number: fields.count - first + 1))
+        guard fields.count <= mostFields else {
+          throw FormatError.reading(path, "it has more than \(mostFields) fields; cut it into parts")
+        }
+      } while separator()
     }
 
     private func error(_ line: Int, _ reason: String) -> FormatError {

@@ -55,7 +55,7 @@ extension PredictCommand {
         "the metadata of '\(loaded.path)' do not tell how its images were scaled; train it by norma, or use it by norma export --onnx"
       )
     }
-    let told = loaded.metadata["class_names"].map(csvFields)
+    let told = loaded.metadata["class_names"].flatMap { try? CSV.fields(of: $0, in: loaded.path) }
     let names = told.flatMap { $0.count == options.classes ? $0 : nil } ?? (0..<options.classes).map(String.init)
     let images = try ImageDataset.pictures(files, side: side, name: input)
     guard images.channels == channels else {
@@ -63,7 +63,7 @@ extension PredictCommand {
         "the network takes \(channels == 1 ? "grey" : "colour") pictures, those of '\(input)' are "
           + "\(images.channels == 1 ? "grey" : "in colour")")
     }
-    var rows = ["file,predicted," + names.map(csvField).joined(separator: ",")]
+    var rows = ["file,predicted," + names.map(CSV.field).joined(separator: ",")]
     let loader = try images.evaluationBatches(batchSize: 32, standardization: standardization)
     while let batch = try loader.next() {
       let input = try Tensor(batch.inputs, shape: [batch.count, channels, side, side]).to(device: device)
@@ -73,7 +73,7 @@ extension PredictCommand {
         let row = probabilities[place * names.count..<(place + 1) * names.count]
         let likeliest = row.indices.max { row[$0] < row[$1] }.map { $0 - row.startIndex } ?? 0
         rows.append(
-          "\(csvField(files[index])),\(csvField(names[likeliest]))," + row.map { "\($0)" }.joined(separator: ","))
+          "\(CSV.field(files[index])),\(CSV.field(names[likeliest]))," + row.map { "\($0)" }.joined(separator: ","))
       }
     }
     try AtomicFile.write(rows.joined(separator: "\n") + "\n", to: output)
@@ -116,28 +116,4 @@ extension PredictCommand {
     }
     print("Wrote \(output): \(files.count) \(files.count == 1 ? "picture" : "pictures").")
   }
-}
-
-/// The fields of a line that ``csvField(_:)`` wrote.
-func csvFields(_ line: String) -> [String] {
-  var fields = [""]
-  var (isQuoted, last) = (false, Character(" "))
-  for character in line {
-    if character == "\"" {
-      // Two in a row stand for one.
-      if !isQuoted, last == "\"" { fields[fields.count - 1].append("\"") }
-      isQuoted.toggle()
-    } else if character == ",", !isQuoted {
-      fields.append("")
-    } else {
-      fields[fields.count - 1].append(character)
-    }
-    last = character
-  }
-  return fields
-}
-
-/// A text as a field of comma-separated values (RFC 4180).
-func csvField(_ text: String) -> String {
-  text.contains { ",\"\n\r".contains($0) } ? "\"\(text.replacing("\"", with: "\"\""))\"" : text
 }

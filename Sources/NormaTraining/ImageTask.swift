@@ -64,15 +64,7 @@ public struct ImageTask: TrainingTask {
 
   public func sampleCount(_ batch: ImageBatch) -> Int { batch.count }
 
-  public func probeBatch() throws -> ImageBatch {
-    var sampling = sampling
-    (sampling.samplesPerEpoch, sampling.seed, sampling.workers) = (min(sampling.batchSize, training.count), 0, 1)
-    // Epochs of trainings count from 0.
-    guard let batch = try training.batches(sampling, standardization: standardization, epoch: -1).next() else {
-      preconditionFailure("a batch has at least one sample")
-    }
-    return batch
-  }
+  public func probeBatch() throws -> ImageBatch { try training.probeBatch(sampling, standardization: standardization) }
 
   public func pass(_ batch: ImageBatch, _ options: TrainingOptions) throws -> TrainingPass {
     let (output, target) = try passed(batch, options)
@@ -183,5 +175,18 @@ public struct ImageTask: TrainingTask {
       "batch-size": "\(sampling.batchSize)", "samples-per-epoch": "\(samplesPerEpoch)", "seed": "\(sampling.seed)",
       "augment": "\(sampling.augmentation)", "standardization": "\(standardization.map { "\($0)" } ?? "none")",
     ]
+  }
+}
+
+extension ImageDataset {
+  /// `TrainingTask.probeBatch` of tasks on whole images.
+  package func probeBatch(_ sampling: ImageSampling, standardization: Standardization? = nil) throws -> ImageBatch {
+    var sampling = sampling
+    (sampling.samplesPerEpoch, sampling.seed, sampling.workers) = (min(sampling.batchSize, count), 0, 1)
+    // Epochs of trainings count from 0.
+    guard let batch = try batches(sampling, standardization: standardization, epoch: -1).next() else {
+      preconditionFailure("a batch has at least one sample")
+    }
+    return batch
   }
 }

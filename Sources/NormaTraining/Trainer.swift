@@ -97,7 +97,7 @@ public final class Trainer<Task: TrainingTask> {
     try model.to(memoryFormat: .channelsLast)
     parameters = model.parameters
     followers = model.progressFollowers
-    penalized = model.namedModules().compactMap { $0.module as? any PenalizedModule }
+    penalized = model.penalizedModules
     self.generators = generators
     optimizer = try options.optimizer.make(
       parameters: parameters, learningRate: options.learningRate, momentum: options.momentum,
@@ -241,7 +241,7 @@ public final class Trainer<Task: TrainingTask> {
   ) throws -> (loss: Double, scores: [ScoreName: Double]) {
     for parameter in parameters { try parameter.value.setGradient(nil) }
     let pass = try Recomputation.$isEnabled.withValue(options.recomputes) { try task.pass(batch, options) }
-    let loss = try penalized.reduce(pass.loss) { try $0 + $1.penalty() }
+    let loss = try penalized.penalty().map { try pass.loss + $0 } ?? pass.loss
     // What is recorded is the task's own loss, which networks and validation have in common.
     let value = try pass.loss.item()
     // Before the step, so that the weights stay as they were.

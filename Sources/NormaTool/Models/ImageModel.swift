@@ -38,6 +38,17 @@ struct LoadedImages {
       channels: training.channels, height: training.height, width: training.width,
       classes: training.classCounts?.count ?? 0)
   }
+
+  /// - Parameter name: in the place of their own.
+  func record(
+    name: String? = nil, classes: Int, constantScores: [ScoreName: Double], digest: String
+  ) -> DataRecord {
+    DataRecord(
+      name: name ?? self.name, isSynthetic: isSynthetic, unit: unit, trainingSamples: training.count,
+      validationSamples: validation.count, testSamples: test?.count ?? 0, height: training.height,
+      width: training.width, channels: training.channels, classes: classes, constantScores: constantScores.byName,
+      digest: digest)
+  }
 }
 
 extension Comparison {
@@ -55,23 +66,19 @@ extension Comparison {
     ) {
       try model.network($0).network(generator: $1.weights, dropoutGenerator: $1.dropout)
     }
-    var configuration = model.configuration.merging(loaded.configuration) { $1 }
-    configuration["augment"] = (self.training.augment ?? .none).rawValue
-    if let count = self.training.samplesPerEpoch { configuration["samples-per-epoch"] = "\(count)" }
+    let configuration = model.configuration.merging(loaded.configuration) { $1 }
+      .merging(self.training.recordedOfImages) { $1 }
     let scored = work.scored
     return Prepared(
       work: work,
-      data: DataRecord(
-        name: loaded.name, isSynthetic: loaded.isSynthetic, unit: loaded.unit, trainingSamples: training.count,
-        validationSamples: loaded.validation.count, testSamples: loaded.test?.count ?? 0, height: training.height,
-        width: training.width, channels: training.channels, classes: training.classCounts?.count ?? 0,
-        constantScores: work.constantScores.byName,
+      data: loaded.record(
+        classes: loaded.shape.classes, constantScores: work.constantScores,
         digest: ([training, loaded.validation] + (loaded.test.map { [$0] } ?? [])).map(\.digest).joined(separator: "-")),
       configuration: configuration, scores: self.model.scores,
       metadata: { module in
         var all = ((module as? any DescribedNetwork)?.options.metadata ?? [:]).merging(standardization.metadata) { $1 }
         if case .classes(_, let names) = training.targets {
-          all["class_names"] = names.map(csvField).joined(separator: ",")
+          all["class_names"] = names.map(CSV.field).joined(separator: ",")
         }
         return all
       },
@@ -85,7 +92,7 @@ extension Comparison {
     let (header, rows): (String, [String])
     switch images.targets {
     case .classes(let classes, let names):
-      let quoted = names.map(csvField)
+      let quoted = names.map(CSV.field)
       header = "image,class,predicted," + quoted.joined(separator: ",")
       rows = zip(classes, evaluation.outputs).enumerated().map { index, row in
         let likeliest = row.1.indices.max { row.1[$0] < row.1[$1] } ?? 0

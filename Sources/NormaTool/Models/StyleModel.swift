@@ -61,11 +61,9 @@ extension Comparison {
     let parts = [loaded.training, loaded.validation, styles] + (loaded.test.map { [$0] } ?? [])
     return Prepared(
       work: work,
-      data: DataRecord(
-        name: "\(loaded.name) in the style of \(styles.name)", isSynthetic: loaded.isSynthetic, unit: loaded.unit,
-        trainingSamples: loaded.training.count, validationSamples: loaded.validation.count,
-        testSamples: loaded.test?.count ?? 0, height: side, width: side, channels: 3, classes: 0,
-        constantScores: [ScoreName.loss: untouched.loss, .style: untouched.style].byName,
+      data: loaded.record(
+        name: "\(loaded.name) in the style of \(styles.name)", classes: 0,
+        constantScores: [.loss: untouched.loss, .style: untouched.style],
         digest: (parts.map(\.digest) + [classifier.digest]).joined(separator: "-")),
       configuration: configuration(weights, side: side, styles: styles).merging(loaded.configuration) { $1 },
       scores: model.scores,
@@ -94,12 +92,11 @@ extension Comparison {
     var all = [
       "network": (network.network ?? .transformation).rawValue, "image-size": "\(side)",
       "styles": (data.styles ?? [styles.name]).joined(separator: ","), "style-weight": "\(weights.style)",
-      "content-weight": "\(weights.content)", "augment": (training.augment ?? .none).rawValue,
+      "content-weight": "\(weights.content)",
     ]
     if network.network != .adaptive { all["width"] = "\(network.width ?? 16)" }
     if let features = network.features { all["features"] = features }
-    if let count = training.samplesPerEpoch { all["samples-per-epoch"] = "\(count)" }
-    return all
+    return all.merging(training.recordedOfImages) { $1 }
   }
 
   /// Picture 0 shows the first contents, their styles and the results, from above; the others are the results, from picture 1 on.

@@ -261,6 +261,13 @@ struct TrainingCommandOptions: ParsableArguments {
 
   var optimizerOrDefault: OptimizerKind { optimizer ?? .adam }
 
+  /// How whole images are drawn, by the options' names.
+  var recordedOfImages: [String: String] {
+    var all = ["augment": (augment ?? .none).rawValue]
+    if let samplesPerEpoch { all["samples-per-epoch"] = "\(samplesPerEpoch)" }
+    return all
+  }
+
   func resolvedDevice() throws -> Device { try Self.device(named: device) }
 
   static func device(named device: String) throws -> Device {
