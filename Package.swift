@@ -24,7 +24,8 @@ let package = Package(
     .library(
       name: "Norma",
       targets: [
-        "NormaTensor", "NormaNN", "NormaNormalization", "NormaModels", "NormaFormats", "NormaData", "NormaMetrics",
+        "NormaTensor", "NormaNN", "NormaDistributed", "NormaNormalization", "NormaModels", "NormaFormats", "NormaData",
+        "NormaMetrics",
         "NormaStatistics", "NormaRecords", "NormaExchange", "NormaPrediction", "NormaTraining", "NormaExperiment",
         "NormaReport",
       ]),
@@ -40,6 +41,8 @@ let package = Package(
       name: "CTorch",
       cxxSettings: [
         .define("AT_PER_OPERATOR_HEADERS"),
+        // libtorch's header of its Gloo backend includes some of Gloo, which it does not bring.
+        .headerSearchPath("Gloo"),
         .unsafeFlags(
           [
             "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include",
@@ -54,10 +57,11 @@ let package = Package(
         .unsafeFlags(runpaths(of: "@executable_path"), .when(platforms: [.macOS])),
       ]),
     .target(name: "NormaTensor", dependencies: ["CTorch"]),
+    .target(name: "NormaDistributed", dependencies: ["NormaTensor", "CTorch"]),
     .target(name: "NormaNN", dependencies: ["NormaTensor"]),
     // Optimized in debug builds too: without, tests that train would take hours.
     .target(name: "CMomentKernels", cSettings: [.unsafeFlags(["-O3"] + checks)]),
-    .target(name: "NormaNormalization", dependencies: ["NormaNN", "CMomentKernels"]),
+    .target(name: "NormaNormalization", dependencies: ["NormaNN", "NormaDistributed", "CMomentKernels"]),
     .target(name: "NormaModels", dependencies: ["NormaNormalization"]),
 
     // Without the engine
@@ -111,6 +115,10 @@ let package = Package(
         "NormaTool", "norma-fuzz", "NormaReport", "NormaFormats", "NormaExchange", "NormaModels", "TestSupport",
       ]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
+    .target(name: "WorkerSupport", dependencies: ["NormaDistributed"], path: "Tests/WorkerSupport"),
+    .testTarget(
+      name: "NormaDistributedTests",
+      dependencies: ["NormaDistributed", "NormaNormalization", "TestSupport", "WorkerSupport"]),
     .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
     .testTarget(
       name: "NormaPredictionTests",

@@ -19,6 +19,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/edge.h>
 #include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/saved_variable.h>
 #include <torch/csrc/autograd/variable.h>
 #include <torch/version.h>
@@ -34,80 +35,13 @@
 #include <vector>
 
 #include "CTorch.h"
+#include "Handles.hpp"
+
+using namespace norma;
 
 namespace {
 
-// Errors -----------------------------------------------------------------------------------------
-
-// A Swift error on its way through libtorch's autograd engine.
-struct ErrorObject {
-  void *object;
-  void (*release)(void *);
-  ErrorObject(void *o, void (*r)(void *)) : object(o), release(r) {}
-  ErrorObject(const ErrorObject &) = delete;
-  ~ErrorObject() {
-    if (object) {
-      release(object);
-    }
-  }
-};
-
-struct CallbackError : std::exception {
-  std::shared_ptr<ErrorObject> error;
-  explicit CallbackError(std::shared_ptr<ErrorObject> e) : error(std::move(e)) {}
-  const char *what() const noexcept override { return "an error was thrown by a custom function"; }
-};
-
-thread_local std::string last_error;
-thread_local std::shared_ptr<ErrorObject> last_callback_error;
-
-void store_current_exception() {
-  last_callback_error.reset();
-  try {
-    throw;
-  } catch (const CallbackError &e) {
-    last_error = e.what();
-    last_callback_error = e.error;
-  } catch (const c10::Error &e) {
-    last_error = e.what_without_backtrace();
-  } catch (const std::exception &e) {
-    last_error = e.what();
-  } catch (...) {
-    last_error = "libtorch threw something that is not a std::exception";
-  }
-}
-
-template <typename Body> auto guarded(Body &&body) -> decltype(body()) {
-  using Result = decltype(body());
-  try {
-    return body();
-  } catch (...) {
-    store_current_exception();
-  }
-  if constexpr (std::is_pointer_v<Result>) {
-    return nullptr;
-  } else {
-    return static_cast<Result>(-1);
-  }
-}
-
-// Tensors: a handle is the owned TensorImpl ------------------------------------------------------
-
-at::Tensor borrow(CTTensor handle) {
-  if (handle == nullptr) {
-    return at::Tensor();
-  }
-  return at::Tensor::wrap_tensor_impl(
-      c10::intrusive_ptr<at::TensorImpl, at::UndefinedTensorImpl>::reclaim_copy(
-          reinterpret_cast<at::TensorImpl *>(handle)));
-}
-
-CTTensor own(at::Tensor tensor) {
-  if (!tensor.defined()) {
-    return nullptr;
-  }
-  return reinterpret_cast<CTTensor>(tensor.unsafeReleaseTensorImpl());
-}
+using norma::borrow;
 
 const at::TensorImpl *impl(CTTensor handle) {
   return reinterpret_cast<const at::TensorImpl *>(handle);
@@ -484,6 +418,31 @@ CTTensor ct_tensor_grad(CTTensor handle) {
   return guarded([&]() -> CTTensor {
     at::Tensor gradient = borrow(handle).grad();
     return own(std::move(gradient));
+  });
+}
+
+namespace {
+struct CallbackHook : torch::autograd::PostAccumulateGradHook {
+  void *(*body)(void *);
+  void *context;
+  void (*release)(void *);
+  CallbackHook(void *(*b)(void *), void *c, void (*r)(void *)) : body(b), context(c), release(r) {}
+  CallbackHook(const CallbackHook &) = delete;
+  ~CallbackHook() override { release(context); }
+  void operator()(const at::Tensor &) override {
+    if (void *error = body(context)) {
+      throw CallbackError(std::make_shared<ErrorObject>(error, release));
+    }
+  }
+};
+} // namespace
+
+int ct_tensor_set_gradient_hook(CTTensor tensor, void *(*body)(void *), void *context,
+                                void (*release)(void *)) {
+  return guarded([&]() -> int {
+    auto hook = body ? std::make_unique<CallbackHook>(body, context, release) : nullptr;
+    torch::autograd::impl::set_post_acc_grad_hooks(borrow(tensor), std::move(hook));
+    return 0;
   });
 }
 

@@ -151,7 +151,7 @@ extension ONNXTranslator {
   private func pool(_ table: String, _ partition: Partition, _ data: NormalizedData) throws -> String {
     switch partition {
     case .instance: return table
-    case .batch: return emit("ReduceMean", [table, try ints([0])])
+    case .batch, .synchronized: return emit("ReduceMean", [table, try ints([0])])
     case .layer: return emit("ReduceMean", [table, try ints([1])])
     case .group(let groups):
       let parts = emit("Reshape", [table, try ints([0, groups, -1])])

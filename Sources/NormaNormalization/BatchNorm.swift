@@ -30,6 +30,8 @@ public final class BatchNorm: NormalizationLayer {
     public var ghostBatchSize: Int?
     /// Pulls a training batch's statistics towards the running ones.
     public var renormalization: RenormalizationSchedule?
+    /// Statistics in training are taken over the samples of all processes that train together, as by `torch.nn.SyncBatchNorm`.
+    public var isSynchronized = false
 
     /// As `torch.nn.BatchNorm*d`.
     public static let pytorch = Options()
@@ -89,6 +91,9 @@ public final class BatchNorm: NormalizationLayer {
     if let size = options.ghostBatchSize, size < 1 {
       throw NormalizationError("ghost batches need at least one sample each, got \(size)")
     }
+    if options.isSynchronized, options.ghostBatchSize != nil {
+      throw NormalizationError("synchronized statistics cannot be those of ghost batches")
+    }
     if let schedule = options.renormalization {
       guard options.tracksRunningStatistics, options.ghostBatchSize == nil else {
         throw NormalizationError(
@@ -124,8 +129,9 @@ public final class BatchNorm: NormalizationLayer {
   }
 
   private var partition: Partition {
-    guard let size = options.ghostBatchSize, isTraining else { return .batch }
-    return .ghost(samples: size)
+    guard isTraining else { return .batch }
+    if options.isSynchronized { return .synchronized }
+    return options.ghostBatchSize.map { .ghost(samples: $0) } ?? .batch
   }
 
   override var branches: [Branch] { get throws { [.pooled(partition)] } }
@@ -191,6 +197,7 @@ extension NormalizationKind {
       .init(form: "cumulative", help: "running statistics average all batches alike"),
       .epsilon,
       .init(form: "ghost=SAMPLES", help: "training statistics over sub-batches of so many samples"),
+      .init(form: "synchronized", help: "training statistics over all workers"),
       .init(form: "renorm", help: "batch renormalization with the paper's schedule"),
       .init(form: "untracked", help: "the batch's own statistics in evaluation too"),
       .init(form: "keras", help: "epsilon 1e-3, momentum 0.01, biased running variance"),
@@ -216,6 +223,7 @@ extension NormalizationKind {
     if let momentum { options.momentum = momentum }
     if let epsilon = try words.epsilon() { options.epsilon = epsilon }
     options.ghostBatchSize = try words.value("ghost", "a whole number above 0") { $0 > 0 }
+    options.isSynchronized = words.flag("synchronized")
     if words.flag("renorm") { options.renormalization = .init() }
     if untracked { options.tracksRunningStatistics = false }
     let chosen = options

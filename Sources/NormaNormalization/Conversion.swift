@@ -7,6 +7,11 @@ public enum NormalizationConversion: Sendable {
   case frozen
   /// Another member of the family. The affine parameters are kept where both have them, and so are running statistics.
   case kind(Normalization)
+  /// Batch statistics (``BatchNorm``, ``SwitchableNorm``, ``EvoNorm`` B0) over all processes that train together; ghost batches and other
+  /// norms stay. The whole state is kept.
+  case synchronized
+  /// The way back: every process by itself.
+  case local
 }
 
 extension Module {
@@ -67,6 +72,35 @@ extension NormalizationLayer: ConvertibleNorm {
   final var affineParameters: (weight: Parameter?, bias: Parameter?) { (weight, bias) }
 }
 
+extension ConvertibleNorm {
+  /// A fresh layer of the same options whose batch statistics are synchronized or not; nil where that changes nothing.
+  fileprivate func synchronized(_ isSynchronized: Bool) throws -> (any ConvertibleNorm)? {
+    switch self {
+    case let norm as BatchNorm
+    where norm.options.ghostBatchSize == nil && norm.options.isSynchronized != isSynchronized:
+      var options = norm.options
+      options.isSynchronized = isSynchronized
+      return try BatchNorm(channels: channels, options)
+    case let norm as SwitchableNorm:
+      var options = norm.options
+      let (from, to): (Partition, Partition) = isSynchronized ? (.batch, .synchronized) : (.synchronized, .batch)
+      guard let place = options.branches.firstIndex(of: from) else { return nil }
+      options.branches[place] = to
+      return try SwitchableNorm(channels: channels, options)
+    case let norm as EvoNorm where norm.isSynchronized != isSynchronized:
+      guard case .b0 = norm.form else { return nil }
+      return try EvoNorm(channels: channels, form: norm.form, epsilon: norm.epsilon, isSynchronized: isSynchronized)
+    default: return nil
+    }
+  }
+
+  /// Copies all parameters and buffers of a layer of the same kind and options.
+  fileprivate func takeAll(of other: any ConvertibleNorm) throws {
+    try load(stateDictionary: Dictionary(uniqueKeysWithValues: other.stateDictionary().map { ($0.key, $0.value) }))
+    for ((_, own), (_, given)) in zip(namedParameters(), other.namedParameters()) { try own.freeze(given.isFrozen) }
+  }
+}
+
 extension EvoNorm: ConvertibleNorm {
   var affineParameters: (weight: Parameter?, bias: Parameter?) { (weight, bias) }
 }
@@ -86,6 +120,10 @@ extension NormalizationConversion {
     case .frozen:
       guard let batch = layer as? BatchNorm else { return nil }
       made = try named { try FrozenBatchNorm(batch) }
+    case .synchronized, .local:
+      let wanted = if case .synchronized = self { true } else { false }
+      guard let found = try layer.synchronized(wanted) else { return nil }
+      made = found
     case .kind(let normalization):
       let found = try named {
         try isLinear
@@ -102,7 +140,13 @@ extension NormalizationConversion {
       try made.to(dtype: example.dtype)
       try made.to(device: example.device)
     }
-    if case .kind = self, let made = made as? any ConvertibleNorm { try made.takeState(of: layer) }
+    if let made = made as? any ConvertibleNorm {
+      switch self {
+      case .kind: try made.takeState(of: layer)
+      case .synchronized, .local: try made.takeAll(of: layer)
+      case .frozen: break
+      }
+    }
     made.setTraining(layer.isTraining)
     return made
   }

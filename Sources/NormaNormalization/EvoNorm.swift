@@ -26,6 +26,8 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
   public let form: Form
   /// Added to every variance.
   public let epsilon: Double
+  /// Whether B0's batch is that of all processes that train together.
+  public let isSynchronized: Bool
   /// γ [C], initially 1.
   public let weight: Parameter
   /// β [C], initially 0.
@@ -36,8 +38,9 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
   public let runningVar: Buffer?
   var estimation: StatisticsEstimate?
 
+  /// - Parameter isSynchronized: whether B0 takes the batch's variance over all processes that train together.
   /// - Throws: ``NormalizationError`` when the groups do not divide the channels.
-  public init(channels: Int, form: Form, epsilon: Double = 1e-5) throws {
+  public init(channels: Int, form: Form, epsilon: Double = 1e-5, isSynchronized: Bool = false) throws {
     var share: Double?
     if case .b0(let momentum) = form { share = momentum }
     try NormalizationError.check(channels: channels, epsilon: epsilon, momentum: share)
@@ -45,6 +48,7 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
     self.channels = channels
     self.form = form
     self.epsilon = epsilon
+    self.isSynchronized = isSynchronized
     weight = try Parameter(Tensor.ones([channels]))
     bias = try Parameter(Tensor.zeros([channels]))
     v = try Parameter(Tensor.ones([channels]))
@@ -55,7 +59,7 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
   package var partitions: [Partition] {
     switch form {
     case .s0(let groups): [.group(groups ?? Partition.defaultGroups(channels: channels))]
-    case .b0: [.batch, .instance]
+    case .b0: [isSynchronized ? .synchronized : .batch, .instance]
     }
   }
 
@@ -79,7 +83,7 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
     case .s0:
       normalized = try input * scaled.sigmoid() / deviation(input.pooledMoments(partitions)[0].variance)
     case .b0:
-      let moments = try input.pooledMoments(isTraining ? partitions : [.instance])
+      let (moments, values) = try input.countedMoments(isTraining ? partitions : [.instance])
       let batch: Tensor
       if isTraining {
         batch = moments[0].variance
@@ -88,7 +92,7 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
             mean: try moments[0].mean.selected(0).array(of: Double.self),
             variance: try batch.selected(0).array(of: Double.self)
           )
-          try track(found, running, valuesPerChannel: input.count / channels)
+          try track(found, running, valuesPerChannel: values ?? input.count / channels)
         }
       } else {
         batch = try runningVar!.value.reshaped([1, channels])
@@ -105,7 +109,8 @@ public final class EvoNorm: Module, ActivatingLayer, StatisticsKeeping {
 
   var runningStatistics: RunningStatistics? {
     guard case .b0(let momentum) = form, let runningVar else { return nil }
-    return RunningStatistics(mean: nil, variance: runningVar, momentum: momentum, unbiased: true)
+    return RunningStatistics(
+      partition: partitions[0], mean: nil, variance: runningVar, momentum: momentum, unbiased: true)
   }
 }
 
@@ -133,6 +138,7 @@ extension NormalizationKind {
     options: [
       .init(form: "momentum=SHARE", help: "share of the new batch in the running variance (default: 0.1)"),
       .init(form: "epsilon=E", help: "added to the variances (default: 1e-5)"),
+      .init(form: "synchronized", help: "the batch's variance is taken over all workers"),
     ],
     formula: "y = γ x / max(√(σ²_c + ε), v x + √(σ²_nc + ε)) + β",
     statistics: [.init(.batch, "variance"), .init(.instance, "variance")], parameters: "3C",
@@ -142,6 +148,9 @@ extension NormalizationKind {
   ) { words in
     let epsilon = try words.epsilon() ?? 1e-5
     let momentum = try words.momentum() ?? 0.1
-    return { try EvoNorm(channels: $0, form: .b0(momentum: momentum), epsilon: epsilon) }
+    let isSynchronized = words.flag("synchronized")
+    return {
+      try EvoNorm(channels: $0, form: .b0(momentum: momentum), epsilon: epsilon, isSynchronized: isSynchronized)
+    }
   }
 }

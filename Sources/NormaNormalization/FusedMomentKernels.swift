@@ -30,7 +30,7 @@ struct FusedMomentKernels: MomentKernels {
 
   func shape(of x: Tensor, branches: [Branch], keepsSamples: Bool) -> MomentShape {
     var shape = MomentShape(x)
-    let ignoresSamples = !keepsSamples && branches.allSatisfy { $0.partition == nil || $0.partition == .batch }
+    let ignoresSamples = !keepsSamples && branches.allSatisfy { [nil, .batch, .synchronized].contains($0.partition) }
     if ignoresSamples, Layout(x) == .rows {
       shape.positions *= shape.samples
       shape.samples = 1
@@ -183,7 +183,10 @@ private struct Sweep: @unchecked Sendable {
   ) {
     let blocks = PartitionBlocks(mix.branches.compactMap(\.partition), mix.shape)
     let isLarge = values * self.bytesPerValue > streamsAbove
+    let owners = layout == .runs ? shape.cells : shape.samples
     switch layout {
+    case _ where mix.recipe.synchronization != nil:
+      wholePasses(0..<owners, shape.whole, moments, solve, apply, isLarge)
     case .runs where blocks.areEnough && blocks.stayInCache(bytesPerValue: bytesPerValue):
       parallel(blocks.count) { range in
         for index in range {
@@ -209,7 +212,6 @@ private struct Sweep: @unchecked Sendable {
         wholePasses(n..<n + 1, sample, moments, solve, apply, isLarge)
       }
     default:
-      let owners = layout == .runs ? shape.cells : shape.samples
       wholePasses(0..<owners, shape.whole, moments, solve, apply, isLarge)
     }
   }

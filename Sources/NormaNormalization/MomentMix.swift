@@ -34,6 +34,8 @@ struct MixRecipe {
   /// Multiplies the planes' variances before all else: M / (M − 1) for unbiased ones.
   var varianceFactor = 1.0
   var renormalization: Renormalization?
+  /// For a branch over several processes.
+  var synchronization: Synchronization?
   /// Whether the data's arithmetic is Float, which the center must be representable in.
   var roundsToFloat: Bool
 }
@@ -92,6 +94,11 @@ final class MomentMix: @unchecked Sendable {
   private let branchMeans: [UnsafeMutablePointer<Double>]
   private let branchVariances: [UnsafeMutablePointer<Double>]
 
+  /// Values per channel that a branch over several processes was taken over.
+  private(set) var synchronizedValues: Double?
+  /// Why the processes could not be reached; then the solution means nothing.
+  private(set) var failure: (any Error)?
+
   init(shape: MomentShape, _ recipe: MixRecipe) {
     self.shape = shape
     self.recipe = recipe
@@ -119,7 +126,7 @@ final class MomentMix: @unchecked Sendable {
   func statistics(ofBranch k: Int) -> (mean: [Double], variance: [Double]) {
     func average(_ table: UnsafePointer<Double>) -> [Double] {
       // All samples have the same.
-      let samples = branches[k].partition == .batch ? 1 : shape.samples
+      let samples = [.batch, .synchronized].contains(branches[k].partition) ? 1 : shape.samples
       return (0..<shape.channels).map { c in
         var sum = 0.0
         for n in 0..<samples { sum += table[n * shape.channels + c] }
@@ -152,7 +159,20 @@ final class MomentMix: @unchecked Sendable {
     return .fixed(mean: found.map(\.mean), variance: found.map(\.variance))
   }
 
-  /// From the moments of the block's planes to the coefficients of its scale and shift.
+  private func synchronize(_ k: Int, _ synchronization: Synchronization) {
+    do {
+      let isCentred = if case .pooled = branches[k] { true } else { false }
+      let found = try synchronization.moments(mean, variance, shape, isCentred: isCentred)
+      synchronizedValues = found.values
+      for cell in 0..<shape.cells {
+        branchMeans[k][cell] = found.means[cell % shape.channels]
+        branchVariances[k][cell] = found.variances[cell % shape.channels]
+      }
+    } catch { failure = error }
+  }
+
+  /// From the moments of the block's planes to the coefficients of its scale and shift. A mix over several processes is solved as a
+  /// whole; what fails there is ``failure``.
   func solve(_ block: TableBlock) {
     let (inputBias, weight, bias) = (recipe.inputBias, recipe.weight, recipe.bias)
     if let inputBias, looksAtData {
@@ -166,6 +186,10 @@ final class MomentMix: @unchecked Sendable {
       }
     }
     for (k, branch) in branches.enumerated() {
+      if let synchronization = recipe.synchronization, branch.partition == .synchronized {
+        synchronize(k, synchronization)
+        continue
+      }
       switch branch {
       case .pooled(.instance): break
       case .uncentred(let partition):
@@ -252,6 +276,8 @@ final class MomentGradient: @unchecked Sendable {
   private let pooledVarianceGradient: UnsafeMutablePointer<Double>
   /// Σ dx.
   private let inputSums: UnsafeMutablePointer<Double>
+  /// As ``MomentMix/failure``.
+  private(set) var failure: (any Error)?
 
   init(_ mix: MomentMix) {
     self.mix = mix
@@ -265,6 +291,18 @@ final class MomentGradient: @unchecked Sendable {
     pooledMeanGradient = tables[6]
     pooledVarianceGradient = tables[7]
     inputSums = tables[8]
+  }
+
+  private func synchronize(_ synchronization: Synchronization) {
+    do {
+      let shape = mix.shape
+      let pooled = try synchronization.pulledBack(
+        [meanGradient, varianceGradient], shape, values: mix.synchronizedValues ?? 1)
+      for cell in 0..<shape.cells {
+        pooledMeanGradient[cell] = pooled[0][cell % shape.channels]
+        pooledVarianceGradient[cell] = pooled[1][cell % shape.channels]
+      }
+    } catch { failure = error }
   }
 
   /// From the sums of the block's planes to the coefficients of its dx.
@@ -288,8 +326,12 @@ final class MomentGradient: @unchecked Sendable {
         }
         continue
       }
-      partition.pool(meanGradient, into: pooledMeanGradient, block)
-      partition.pool(varianceGradient, into: pooledVarianceGradient, block)
+      if let synchronization = mix.recipe.synchronization, partition == .synchronized {
+        synchronize(synchronization)
+      } else {
+        partition.pool(meanGradient, into: pooledMeanGradient, block)
+        partition.pool(varianceGradient, into: pooledVarianceGradient, block)
+      }
       for n in block.samples {
         for cell in block.cells(ofSample: n) {
           let pooled = l * pooledVarianceGradient[cell]

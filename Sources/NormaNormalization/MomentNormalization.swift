@@ -53,6 +53,7 @@ struct MomentNormalization {
       "normalization", inputs: [x] + optionals.compactMap { $0 }, isTwiceDifferentiable: false
     ) {
       let output = try Profiler.section("norma::normalization_forward") { try kernels.forward(x, mix, activation) }
+      if let failure = mix.failure { throw failure }
       // Only the input is saved as a tensor that autograd watches; tables are the function's own.
       return (
         outputs: [output], saved: [x],
@@ -62,6 +63,7 @@ struct MomentNormalization {
           let dx = try Profiler.section("norma::normalization_backward") {
             try kernels.backward(g, x: pass.saved[0], mix, gradient, activation)
           }
+          if let failure = gradient.failure { throw failure }
           let found = gradient.parameters()
           let all = [found.weight, found.bias, found.inputBias, found.meanLogits, found.varianceLogits]
           return try [dx]
@@ -99,8 +101,9 @@ struct MomentNormalization {
       MixRecipe(
         branches: branches, meanShares: shares.mean, varianceShares: shares.variance, weight: numbers[0],
         bias: numbers[1], perSample: isPerSample, inputBias: numbers[2], epsilon: epsilon,
-        varianceFactor: varianceFactor,
-        renormalization: renormalization, roundsToFloat: x.dtype != .float64))
+        varianceFactor: varianceFactor, renormalization: renormalization,
+        synchronization: try Synchronization(branches, origin: kept?.mean?.value.array()),
+        roundsToFloat: x.dtype != .float64))
   }
 
   /// The parameters as numbers. From a device they come in one transfer.

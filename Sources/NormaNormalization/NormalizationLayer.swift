@@ -1,3 +1,4 @@
+import NormaDistributed
 import NormaNN
 import NormaTensor
 
@@ -107,7 +108,8 @@ public class NormalizationLayer: Module, ActivatingLayer, StatisticsKeeping, Cus
     let (output, mix) = try normalization(input)
     if isTraining, let running, let measured {
       try track(
-        mix.statistics(ofBranch: measured), running, valuesPerChannel: running.partition.valuesPerPart(shape))
+        mix.statistics(ofBranch: measured), running,
+        valuesPerChannel: mix.synchronizedValues.map { Int($0) } ?? running.partition.valuesPerPart(shape))
     }
     return try finish(fused == nil ? try activation.consuming(output) : output)
   }
@@ -186,7 +188,9 @@ extension NormalizationError {
   /// - Throws: where every statistic would be taken over a single value.
   static func checkValues(of partitions: [Partition], in input: Tensor, _ layer: any Layer.Type) throws {
     let shape = MomentShape(input)
-    guard partitions.allSatisfy({ $0.valuesPerPart(shape) == 1 }) else { return }
+    // How many there are in other processes shows when they are asked.
+    let isAlone = ProcessGroup.current == nil || !partitions.contains(.synchronized)
+    guard isAlone, partitions.allSatisfy({ $0.valuesPerPart(shape) == 1 }) else { return }
     let remedies =
       (partitions.contains(where: \.spansSamples) ? ["more samples per batch"] : [])
       + ["more spatial positions", "statistics of several channels (fewer groups, layer normalization)"]

@@ -5,6 +5,8 @@ public enum Partition: Sendable, Hashable {
   case instance
   /// All samples of one channel.
   case batch
+  /// All samples of one channel in all processes that train together (`ProcessGroup.current`); ``batch`` where there is one.
+  case synchronized
   /// Sub-batches of the given number of samples, the last one what is left, of one channel.
   case ghost(samples: Int)
   /// All channels of one sample.
@@ -17,6 +19,7 @@ public enum Partition: Sendable, Hashable {
     switch self {
     case .instance: "instance"
     case .batch: "batch"
+    case .synchronized: "synchronized"
     case .ghost(let samples): "ghost(\(samples))"
     case .layer: "layer"
     case .group(let groups): "group(\(groups))"
@@ -32,6 +35,7 @@ public enum Partition: Sendable, Hashable {
     switch name {
     case "instance": self = .instance
     case "batch": self = .batch
+    case "synchronized": self = .synchronized
     case "layer": self = .layer
     default:
       if let groups = number("group") {
@@ -47,7 +51,7 @@ public enum Partition: Sendable, Hashable {
   /// How many neighbouring channels of one sample are averaged.
   func channelsPerPart(_ channels: Int) -> Int {
     switch self {
-    case .instance, .batch, .ghost: 1
+    case .instance, .batch, .synchronized, .ghost: 1
     case .layer: channels
     case .group(let groups): channels / groups
     }
@@ -56,15 +60,15 @@ public enum Partition: Sendable, Hashable {
   /// Whether parts reach over several samples.
   var spansSamples: Bool {
     switch self {
-    case .batch, .ghost: true
+    case .batch, .synchronized, .ghost: true
     case .instance, .layer, .group: false
     }
   }
 
-  /// How many samples the largest part reaches over.
+  /// How many samples of this process the largest part reaches over.
   func samplesPerPart(_ samples: Int) -> Int {
     switch self {
-    case .batch: samples
+    case .batch, .synchronized: samples
     case .ghost(let size): min(size, samples)
     case .instance, .layer, .group: 1
     }
@@ -76,7 +80,7 @@ public enum Partition: Sendable, Hashable {
   }
 
   /// Writes the average of every part into all its cells, for the parts inside the block; `source` and `target`
-  /// may be the same.
+  /// may be the same. Of this process: ``Synchronization`` pools over several.
   ///
   /// Pooling is an orthogonal projection, so it is its own transpose; the backward pass uses it as such.
   func pool(_ source: UnsafePointer<Double>, into target: UnsafeMutablePointer<Double>, _ block: TableBlock) {
@@ -88,7 +92,7 @@ public enum Partition: Sendable, Hashable {
           for cell in block.cells(ofSample: n) { target[cell] = source[cell] }
         }
       }
-    case .batch, .ghost:
+    case .batch, .synchronized, .ghost:
       let size = samplesPerPart(block.samples.count)
       for start in stride(from: block.samples.lowerBound, to: block.samples.upperBound, by: size) {
         let samples = start..<min(start + size, block.samples.upperBound)

@@ -8,14 +8,22 @@ extension Tensor {
   /// For layers that do more with statistics than ``MomentNormalization`` does. One pass over the data forward, one
   /// backward, for all partitions together.
   package func pooledMoments(_ partitions: [Partition]) throws -> [(mean: Tensor, variance: Tensor)] {
+    try countedMoments(partitions).moments
+  }
+
+  /// ``pooledMoments(_:)``, and of how many values per channel those over all processes are; nil where none are.
+  func countedMoments(
+    _ partitions: [Partition]
+  ) throws -> (moments: [(mean: Tensor, variance: Tensor)], synchronizedValues: Int?) {
+    var values: Double?
     let tables = try OperatorTrace.asOneCall(
       TracedMoments.name, [.tensor(self)], detail: TracedMoments(partitions: partitions)
-    ) { try momentTables(partitions) }
-    return partitions.indices.map { (mean: tables[2 * $0], variance: tables[2 * $0 + 1]) }
+    ) { try momentTables(partitions, &values) }
+    return (partitions.indices.map { (mean: tables[2 * $0], variance: tables[2 * $0 + 1]) }, values.map { Int($0) })
   }
 
   /// Mean and variance of every partition in turn.
-  private func momentTables(_ partitions: [Partition]) throws -> [Tensor] {
+  private func momentTables(_ partitions: [Partition], _ values: inout Double?) throws -> [Tensor] {
     let kernels = try MomentNormalization.kernels(for: self)
     let branches = partitions.map { Branch.pooled($0) }
     let given = try ImageMoments.current?.moments(entering: self)
@@ -24,7 +32,8 @@ extension Tensor {
       shape: shape,
       MixRecipe(
         branches: branches, meanShares: Shares(values: branches.map { _ in 0 }) { $0 },
-        varianceShares: Shares(values: branches.map { _ in 0 }) { $0 }, epsilon: 1, roundsToFloat: dtype != .float64))
+        varianceShares: Shares(values: branches.map { _ in 0 }) { $0 }, epsilon: 1,
+        synchronization: Synchronization(branches, origin: nil), roundsToFloat: dtype != .float64))
     let type = dtype.accumulation
     func results() throws -> [Tensor] {
       try branches.indices.flatMap { k in
@@ -40,12 +49,14 @@ extension Tensor {
     return try CustomFunction.apply("pooled moments", inputs: [self], isTwiceDifferentiable: false) {
       try kernels.moments(of: self, into: mix)
       mix.solve(shape.whole)
+      if let failure = mix.failure { throw failure }
+      values = mix.synchronizedValues
       return (
         outputs: try results(), saved: [self],
         backward: { pass in
           let gradients: [[Double]?] = try pass.gradients.map { try $0?.array() }
           let solution = MomentMix(shape: shape, mix.recipe)
-          mix.differentiate(gradients, into: solution)
+          try mix.differentiate(gradients, into: solution)
           return [try kernels.replay(pass.saved[0], solution, .none)]
         }
       )
@@ -71,10 +82,10 @@ extension MomentMix {
   /// dx = dm / M + 2 dv / M (x − m) with dm = Σ P_k(dμ_k) + 2 (m − μ_k) P_k(dσ²_k), dv = Σ P_k(dσ²_k), as the scale and
   /// shift of another mix.
   /// - Parameter gradients: of means and variances in turn, one pair per branch.
-  fileprivate func differentiate(_ gradients: [[Double]?], into solution: MomentMix) {
+  fileprivate func differentiate(_ gradients: [[Double]?], into solution: MomentMix) throws {
     let perPosition = 1 / Double(shape.positions)
-    let tables = MomentTables(1, shape)
-    let pooled = tables[0]
+    let tables = MomentTables(2, shape)
+    let (pooledMeans, pooledVariances) = (tables[0], tables[1])
     defer { withExtendedLifetime(tables) {} }
     for cell in 0..<shape.cells {
       solution.scale[cell] = 0
@@ -83,16 +94,27 @@ extension MomentMix {
     }
     for (k, branch) in branches.enumerated() {
       guard let partition = branch.partition else { continue }
-      if let gradient = gradients[2 * k] {
-        partition.pool(gradient, into: pooled, shape.whole)
-        for cell in 0..<shape.cells { solution.shift[cell] += pooled[cell] * perPosition }
-      }
-      if let gradient = gradients[2 * k + 1] {
-        partition.pool(gradient, into: pooled, shape.whole)
-        for cell in 0..<shape.cells {
-          solution.scale[cell] += 2 * pooled[cell] * perPosition
-          solution.shift[cell] += 2 * (mean[cell] - means(k)[cell]) * pooled[cell] * perPosition
+      let zeros = [Double](repeating: 0, count: shape.cells)
+      let (ofMeans, ofVariances) = (gradients[2 * k] ?? zeros, gradients[2 * k + 1] ?? zeros)
+      if let synchronization = recipe.synchronization, partition == .synchronized {
+        let pooled = try ofMeans.withUnsafeBufferPointer { means in
+          try ofVariances.withUnsafeBufferPointer { variances in
+            try synchronization.pulledBack(
+              [means.baseAddress!, variances.baseAddress!], shape, values: synchronizedValues ?? 1)
+          }
         }
+        for cell in 0..<shape.cells {
+          pooledMeans[cell] = pooled[0][cell % shape.channels]
+          pooledVariances[cell] = pooled[1][cell % shape.channels]
+        }
+      } else {
+        partition.pool(ofMeans, into: pooledMeans, shape.whole)
+        partition.pool(ofVariances, into: pooledVariances, shape.whole)
+      }
+      for cell in 0..<shape.cells {
+        solution.shift[cell] += pooledMeans[cell] * perPosition
+        solution.scale[cell] += 2 * pooledVariances[cell] * perPosition
+        solution.shift[cell] += 2 * (mean[cell] - means(k)[cell]) * pooledVariances[cell] * perPosition
       }
     }
     // The kernels hold the center in the arithmetic's type.

@@ -195,7 +195,8 @@ extension NormalizationKind {
     options: [
       .init(
         form: "BRANCH+…",
-        help: "what is mixed: instance, layer, batch, ghost(N), group(G) (default: instance+layer+batch)"),
+        help: "what is mixed: instance, layer, batch, synchronized, ghost(N), group(G) (default: instance+layer+batch)"),
+      .init(form: "synchronized", help: "the batch branch is taken over all workers"),
       .init(form: "sparse", help: "ends with one branch selected (SparsestMax)"),
       .init(form: "temperature=T", help: "divides the logits (default: 1)"),
       .momentum,
@@ -225,11 +226,12 @@ extension NormalizationKind {
     let momentum = try words.momentum()
     if let momentum { options.momentum = momentum }
     if let epsilon = try words.epsilon() { options.epsilon = epsilon }
+    if words.flag("synchronized") { options.branches = [.instance, .layer, .synchronized] }
     if let word = words.word() {
       options.branches = try word.split(separator: "+", omittingEmptySubsequences: false).map { name in
         guard let partition = Partition(name: String(name)) else {
           throw words.error(
-            "unknown branch '\(name)'; the known ones are instance, layer, batch, ghost(N) and group(G)")
+            "unknown branch '\(name)'; the known ones are instance, layer, batch, synchronized, ghost(N) and group(G)")
         }
         return partition
       }

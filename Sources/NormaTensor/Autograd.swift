@@ -40,6 +40,30 @@ extension Tensor {
     guard result >= 0 else { throw TensorError.last("setGradient") }
   }
 
+  /// Has the body called whenever a backward pass has accumulated a gradient in this leaf of the record, on the thread that does;
+  /// nil calls nothing any more. There is one at a time.
+  public func onGradient(_ body: (() throws -> Void)?) throws {
+    let context = body.map { Unmanaged.passRetained(GradientHook($0)).toOpaque() }
+    let result = withExtendedLifetime(box) {
+      ct_tensor_set_gradient_hook(
+        handle,
+        body == nil
+          ? nil
+          : { context in
+            do {
+              try Unmanaged<GradientHook>.fromOpaque(context!).takeUnretainedValue().body()
+              return nil
+            } catch { return Unmanaged.passRetained(ThrownError(error)).toOpaque() }
+          }, context, { Unmanaged<AnyObject>.fromOpaque($0!).release() })
+    }
+    guard result >= 0 else { throw TensorError.last("onGradient") }
+  }
+
+  private final class GradientHook {
+    let body: () throws -> Void
+    init(_ body: @escaping () throws -> Void) { self.body = body }
+  }
+
   /// The same data, cut off from the record.
   public func detached() throws -> Tensor { try Op.detach(.tensor(self)) }
 

@@ -15,9 +15,9 @@ public struct Tensor: @unchecked Sendable {
     deinit { ct_tensor_release(handle) }
   }
 
-  init(owning handle: CTTensor) { box = Box(handle) }
+  package init(owning handle: CTTensor) { box = Box(handle) }
 
-  var handle: CTTensor { box.handle }
+  package var handle: CTTensor { box.handle }
 }
 
 /// Which tensor with which elements; see ``Tensor/state``. Valid while the tensor lives.

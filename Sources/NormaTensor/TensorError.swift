@@ -15,7 +15,7 @@ public struct TensorError: Error, CustomStringConvertible, Sendable {
 
   /// The error of the engine call that just failed on this thread: the Swift error that a custom
   /// function threw, or libtorch's message.
-  static func last(_ operation: String) -> any Error {
+  package static func last(_ operation: String) -> any Error {
     if let pointer = ct_take_callback_error() {
       return Unmanaged<ThrownError>.fromOpaque(pointer).takeRetainedValue().error
     }

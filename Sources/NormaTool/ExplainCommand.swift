@@ -235,6 +235,7 @@ struct NormExplanation {
     switch partition {
     case .instance: "H, W"
     case .batch: "N, H, W"
+    case .synchronized: "N of all workers, H, W"
     case .ghost(let samples): "\(plural(min(samples, shape.extents[0]), "sample")), H, W"
     case .layer: "C, H, W"
     case .group(let groups): "\(plural(shape.channels / groups, "channel")), H, W"
@@ -249,6 +250,7 @@ struct NormExplanation {
       switch partition {
       case .instance: return taken + "every page by itself"
       case .batch: return taken + "the pages of one number in all books"
+      case .synchronized: return taken + "the pages of one number in all books of all workers"
       case .ghost(let samples): return taken + "the pages of one number in up to \(plural(samples, "book"))"
       case .layer: return taken + "all pages of one book"
       case .group(let groups):
@@ -380,7 +382,7 @@ extension Partition {
       (0..<channels).map { c in
         switch self {
         case .instance: n * channels + c
-        case .batch: c
+        case .batch, .synchronized: c
         case .ghost(let size): n / size * channels + c
         case .layer: n
         case .group(let groups): n * groups + c / (channels / groups)

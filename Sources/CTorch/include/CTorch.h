@@ -18,6 +18,9 @@ extern "C" {
 typedef struct CTTensorOpaque *CTTensor;       // one owned reference
 typedef struct CTOperatorOpaque *CTOperator;   // lives as long as the process
 typedef struct CTGeneratorOpaque *CTGenerator; // one owned reference
+typedef struct CTStoreOpaque *CTStore;         // one owned reference
+typedef struct CTGroupOpaque *CTGroup;         // one owned reference
+typedef struct CTWorkOpaque *CTWork;           // one owned reference
 
 enum {
   CTTagDefault = 0, // the schema's default value
@@ -80,6 +83,10 @@ bool ct_tensor_requires_grad(CTTensor tensor);
 int ct_tensor_set_requires_grad(CTTensor tensor, bool value);
 CTTensor ct_tensor_grad(CTTensor tensor); // owned; null when there is none
 int ct_tensor_set_grad(CTTensor tensor, CTTensor grad);
+// Has the body called after every backward pass that accumulated a gradient in this leaf, on the thread that does; it returns
+// null or an error object, as a CTBackward does. A null body removes it. `release` frees the context with the hook.
+int ct_tensor_set_gradient_hook(CTTensor tensor, void *(*body)(void *context), void *context,
+                                void (*release)(void *));
 int ct_backward(const CTTensor *roots, const CTTensor *gradients, int count, bool keep_graph,
                 bool create_graph);
 // Gradients of the roots with respect to the inputs into `results` (owned; null where unused).
@@ -135,6 +142,34 @@ int64_t ct_process_resident(void);
 int64_t ct_process_peak(void);
 // Starts a new peak at what is resident now. False where the system does not allow it.
 bool ct_process_reset_peak(void);
+
+// Several processes ------------------------------------------------------------------------------
+// A table of bytes by key that processes share over TCP. The server is a thread of the process that is asked to
+// have it, and ends with its last store. Seconds bound how long everything waits for the server.
+CTStore ct_store(const char *host, int port, bool is_server, double seconds);
+void ct_store_release(CTStore store);
+// The port, which the system chose where 0 was given.
+int ct_store_port(CTStore store);
+int ct_store_set(CTStore store, const char *key, const uint8_t *bytes, int64_t count);
+// Waits for the key. The bytes stay readable until the next call on this thread. Returns how many.
+int64_t ct_store_get(CTStore store, const char *key, double seconds, const uint8_t **bytes);
+// Sets the key if it has no value. Returns 1 when it did, 0 when there was a value.
+int ct_store_claim(CTStore store, const char *key, const uint8_t *bytes, int64_t count);
+// Whether there is a value: 1 or 0.
+int ct_store_has(CTStore store, const char *key);
+
+// Connects `size` processes that each call this with the same store and name and a rank of their own. The address
+// is that of this machine which the others reach; an interface's name takes its place where it is given.
+CTGroup ct_group(CTStore store, const char *name, int rank, int size, const char *address,
+                 const char *interface, double seconds);
+void ct_group_release(CTGroup group);
+// Collective operations begin at once and run on threads of the group. All processes call them in the same order.
+CTWork ct_group_all_reduce(CTGroup group, CTTensor tensor); // the sum, in place
+CTWork ct_group_broadcast(CTGroup group, CTTensor tensor, int root);
+CTWork ct_group_all_gather(CTGroup group, CTTensor output, CTTensor input); // output: [size · n] for [n]
+// Waits for the end and lets go of the work.
+int ct_work_wait(CTWork work);
+void ct_work_release(CTWork work);
 
 // Profiler ---------------------------------------------------------------------------------------
 typedef struct {

@@ -25,6 +25,11 @@ extension Tensor {
   /// Repeats extents of 1 without copying; -1 keeps an extent.
   public func expanded(_ shape: [Int]) throws -> Tensor { try Op.expand(.tensor(self), .ints(shape)) }
 
+  /// A view of this tensor's memory with any shape and strides, from an element on.
+  public func strided(_ shape: [Int], _ strides: [Int], from start: Int) throws -> Tensor {
+    try Op.asStrided(.tensor(self), .ints(shape), .ints(strides), .int(start))
+  }
+
   /// Removes a dimension of extent 1.
   public func squeezed(_ dimension: Int) throws -> Tensor {
     try Op.squeeze(.tensor(self), .int(dimension))
@@ -101,6 +106,7 @@ extension Tensor {
 }
 
 extension Op {
+  static let asStrided = Operator("aten::as_strided")
   static let reshape = Operator("aten::reshape")
   static let unsafeView = Operator("aten::_unsafe_view")
   static let flatten = Operator("aten::flatten", "using_ints")

@@ -1,0 +1,139 @@
+// Several processes, by libtorch's c10d: a store over TCP and Gloo's collective operations.
+
+#if __has_include(<libtorch_abi.h>)
+#include <libtorch_abi.h>
+#endif
+
+#if __has_include(<torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>)
+
+#define USE_C10D_GLOO 1
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include "Handles.hpp"
+
+using namespace norma;
+
+namespace {
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+}
+
+c10d::TCPStore &store(CTStore handle) { return *reinterpret_cast<c10d::TCPStore *>(handle); }
+c10d::Backend &group(CTGroup handle) { return *reinterpret_cast<c10d::Backend *>(handle); }
+
+template <typename T> c10::intrusive_ptr<T> retained(T &object) {
+  return c10::intrusive_ptr<T>::reclaim_copy(&object);
+}
+
+CTWork own(c10::intrusive_ptr<c10d::Work> work) { return reinterpret_cast<CTWork>(work.release()); }
+
+thread_local std::vector<uint8_t> last_bytes;
+
+} // namespace
+
+CTStore ct_store(const char *host, int port, bool is_server, double seconds) {
+  return guarded([&]() -> CTStore {
+    c10d::TCPStoreOptions options;
+    options.port = static_cast<uint16_t>(port);
+    options.isServer = is_server;
+    options.waitWorkers = false;
+    options.timeout = milliseconds(seconds);
+    return reinterpret_cast<CTStore>(c10::make_intrusive<c10d::TCPStore>(host, options).release());
+  });
+}
+
+void ct_store_release(CTStore handle) {
+  if (handle) {
+    c10::intrusive_ptr<c10d::TCPStore>::reclaim(&store(handle));
+  }
+}
+
+int ct_store_port(CTStore handle) { return store(handle).getPort(); }
+
+int ct_store_set(CTStore handle, const char *key, const uint8_t *bytes, int64_t count) {
+  return guarded([&]() -> int {
+    store(handle).set(key, std::vector<uint8_t>(bytes, bytes + count));
+    return 0;
+  });
+}
+
+int64_t ct_store_get(CTStore handle, const char *key, double seconds, const uint8_t **bytes) {
+  return guarded([&]() -> int64_t {
+    store(handle).wait({key}, milliseconds(seconds));
+    last_bytes = store(handle).get(key);
+    *bytes = last_bytes.data();
+    return static_cast<int64_t>(last_bytes.size());
+  });
+}
+
+int ct_store_claim(CTStore handle, const char *key, const uint8_t *bytes, int64_t count) {
+  return guarded([&]() -> int {
+    std::vector<uint8_t> value(bytes, bytes + count);
+    return store(handle).compareSet(key, {}, value) == value ? 1 : 0;
+  });
+}
+
+int ct_store_has(CTStore handle, const char *key) {
+  return guarded([&]() -> int { return store(handle).check({key}) ? 1 : 0; });
+}
+
+CTGroup ct_group(CTStore handle, const char *name, int rank, int size, const char *address,
+                 const char *interface, double seconds) {
+  return guarded([&]() -> CTGroup {
+    using c10d::ProcessGroupGloo;
+    auto options = ProcessGroupGloo::Options::create(milliseconds(seconds));
+    options->devices.push_back(interface ? ProcessGroupGloo::createDeviceForInterface(interface)
+                                         : ProcessGroupGloo::createDeviceForHostname(address));
+    auto shared = retained<c10d::Store>(store(handle));
+    auto named = c10::make_intrusive<c10d::PrefixStore>(name, shared);
+    auto made = c10::make_intrusive<ProcessGroupGloo>(named, rank, size, options);
+    return reinterpret_cast<CTGroup>(static_cast<c10d::Backend *>(made.release()));
+  });
+}
+
+void ct_group_release(CTGroup handle) {
+  if (handle) {
+    c10::intrusive_ptr<c10d::Backend>::reclaim(&group(handle));
+  }
+}
+
+CTWork ct_group_all_reduce(CTGroup handle, CTTensor tensor) {
+  return guarded([&]() -> CTWork {
+    std::vector<at::Tensor> tensors{borrow(tensor)};
+    return own(group(handle).allreduce(tensors));
+  });
+}
+
+CTWork ct_group_broadcast(CTGroup handle, CTTensor tensor, int root) {
+  return guarded([&]() -> CTWork {
+    std::vector<at::Tensor> tensors{borrow(tensor)};
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    return own(group(handle).broadcast(tensors, options));
+  });
+}
+
+CTWork ct_group_all_gather(CTGroup handle, CTTensor output, CTTensor input) {
+  return guarded([&]() -> CTWork {
+    auto whole = borrow(output);
+    auto part = borrow(input);
+    return own(group(handle)._allgather_base(whole, part));
+  });
+}
+
+int ct_work_wait(CTWork handle) {
+  auto work = c10::intrusive_ptr<c10d::Work>::reclaim(reinterpret_cast<c10d::Work *>(handle));
+  return guarded([&]() -> int {
+    work->wait();
+    return 0;
+  });
+}
+
+void ct_work_release(CTWork handle) {
+  c10::intrusive_ptr<c10d::Work>::reclaim(reinterpret_cast<c10d::Work *>(handle));
+}
+
+#endif

@@ -1,0 +1,76 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
+
+/// What this machine calls itself.
+let hostName: String = {
+  var name = [CChar](repeating: 0, count: 256)
+  guard gethostname(&name, name.count - 1) == 0 else { return "an unnamed machine" }
+  return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}()
+
+extension String {
+  /// Messages of libtorch go on with traces.
+  var firstLine: String { String(prefix { !$0.isNewline }) }
+}
+
+/// This machine's address on the way to the store, where the others are to be found too. Unlike the machine's name, which many systems
+/// resolve to the loopback interface.
+func localAddress(towards environment: WorkerEnvironment) -> String {
+  var hints = addrinfo()
+  #if canImport(Glibc)
+    hints.ai_socktype = Int32(SOCK_DGRAM.rawValue)
+  #else
+    hints.ai_socktype = SOCK_DGRAM
+  #endif
+  var found: UnsafeMutablePointer<addrinfo>?
+  guard getaddrinfo(environment.address, "\(environment.port)", &hints, &found) == 0 else { return "127.0.0.1" }
+  defer { freeaddrinfo(found) }
+  var next = found
+  while let info = next?.pointee {
+    next = info.ai_next
+    let descriptor = socket(info.ai_family, info.ai_socktype, 0)
+    guard descriptor >= 0 else { continue }
+    defer { close(descriptor) }
+    // Sends nothing, but chooses the way.
+    guard connect(descriptor, info.ai_addr, info.ai_addrlen) == 0 else { continue }
+    var address = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    var text = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+    let isKnown = withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
+        getsockname(descriptor, pointer, &length) == 0
+          && getnameinfo(pointer, length, &text, socklen_t(text.count), nil, 0, NI_NUMERICHOST) == 0
+      }
+    }
+    if isKnown { return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self) }
+  }
+  return "127.0.0.1"
+}
+
+/// A port of this machine that nobody listens on now.
+public func freePort() throws -> Int {
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = UInt32(INADDR_LOOPBACK).bigEndian
+  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+  #if canImport(Glibc)
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  #else
+    let descriptor = socket(AF_INET, SOCK_STREAM, 0)
+  #endif
+  defer { close(descriptor) }
+  let isFound = withUnsafeMutablePointer(to: &address) { pointer in
+    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+    }
+  }
+  guard descriptor >= 0, isFound else {
+    throw WorkerError("no free port was found on this machine: \(String(cString: strerror(errno)))")
+  }
+  return Int(UInt16(bigEndian: address.sin_port))
+}
