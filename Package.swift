@@ -125,7 +125,9 @@ let package = Package(
       dependencies: ["NormaPrediction", "NormaTraining", "NormaModels", "TestSupport"]),
     .testTarget(
       name: "NormaTrainingTests",
-      dependencies: ["NormaExperiment", "NormaTraining", "NormaModels", "NormaData", "TestSupport"]),
+      dependencies: [
+        "NormaExperiment", "NormaTraining", "NormaModels", "NormaData", "TestSupport", "WorkerSupport",
+      ]),
     .testTarget(name: "NormaExperimentTests", dependencies: ["NormaExperiment", "TestSupport"]),
     .testTarget(name: "NormaMetricsTests", dependencies: ["NormaMetrics"]),
     .testTarget(name: "NormaStatisticsTests", dependencies: ["NormaStatistics"]),

@@ -8,7 +8,7 @@
 /// One thread takes the batches. A loader is for one pass; a loader made before the previous one has
 /// ended fills its queue meanwhile. Letting go of a loader stops its work after the samples under way.
 public final class BatchLoader<Batch: Sendable> {
-  /// The number of batches that the pass has altogether, with those that were skipped.
+  /// The number of batches that the pass has.
   public let batchCount: Int
 
   let prefetcher: Prefetcher<Batch>
@@ -18,23 +18,19 @@ public final class BatchLoader<Batch: Sendable> {
   /// The first batch of a new loader is always waited for.
   public var waitSeconds: Double { prefetcher.waitSeconds }
 
-  /// Starts preparing samples 0 ..< `samples` in runs of `batchSize`, of which the last may be shorter.
+  /// Starts preparing this worker's batches of the rounds that a plan leaves.
   ///
   /// - Parameters:
-  ///   - skipped: how many of the first batches to leave out.
   ///   - depth: batches prepared ahead.
   ///   - workers: background threads.
   ///   - prepare: makes the batch of a range of samples; may return `nil` once it is told that nobody will take it.
   init(
-    samples: Int, batchSize: Int, skipping skipped: Int = 0, depth: Int = 4, workers: Int = 1,
+    _ plan: BatchPlan, depth: Int = 4, workers: Int = 1,
     prepare: @escaping @Sendable (_ samples: Range<Int>, _ isCancelled: () -> Bool) throws -> Batch?
   ) {
-    let count = (samples + batchSize - 1) / batchSize
-    batchCount = count
-    let start = min(max(0, skipped), count)
-    prefetcher = Prefetcher(count: count - start, depth: depth, workers: workers) { index, isCancelled in
-      let first = (start + index) * batchSize
-      return try prepare(first..<min(first + batchSize, samples), isCancelled)
+    batchCount = plan.roundCount
+    prefetcher = Prefetcher(count: batchCount, depth: depth, workers: workers) { index, isCancelled in
+      try prepare(plan.batch(inRound: index).samples, isCancelled)
     }
   }
 

@@ -117,20 +117,20 @@ extension ImageDataset {
   ///
   /// - Parameters:
   ///   - standardization: applied to every image; `nil` leaves 0…1 or the real values.
-  ///   - skipped: how many of the epoch's first batches to leave out; the others are as they would be with them.
+  ///   - plan: how the epoch's images are dealt out; `nil` for batches of the sampling's size, one after the other. An image is varied alike
+  ///     in whichever batch it comes.
   /// - Throws: `DataError` if the sampling does not fit the dataset.
   public func batches(
-    _ sampling: ImageSampling, standardization: Standardization? = nil, epoch: Int, skipping skipped: Int = 0
+    _ sampling: ImageSampling, standardization: Standardization? = nil, epoch: Int, _ plan: BatchPlan? = nil
   ) throws -> BatchLoader<ImageBatch> {
     try sampling.validate(for: self)
     try standardization?.validate(for: self)
     let source = RandomSource(seed: sampling.seed).derive(stream: UInt64(bitPattern: Int64(epoch)))
     var orders = source.derive(stream: 0)
     let order = orders.permutations(of: count, length: sampling.samplesPerEpoch ?? count)
-    return BatchLoader(
-      samples: order.count, batchSize: sampling.batchSize, skipping: skipped, depth: sampling.depth,
-      workers: sampling.workers
-    ) { range, isCancelled in
+    let plan = plan ?? BatchPlan(samples: order.count, batchSize: sampling.batchSize)
+    try plan.validate()
+    return BatchLoader(plan, depth: sampling.depth, workers: sampling.workers) { range, isCancelled in
       batch(Array(order[range]), standardization, sampling.augmentation.padding, isCancelled) { place in
         var random = source.derive(stream: 1, UInt64(range.lowerBound + place))
         return sampling.augmentation.draw(using: &random)
@@ -146,7 +146,7 @@ extension ImageDataset {
   ) throws -> BatchLoader<ImageBatch> {
     try checkPositive(("batch size", batchSize))
     try standardization?.validate(for: self)
-    return BatchLoader(samples: count, batchSize: batchSize) { range, isCancelled in
+    return BatchLoader(BatchPlan(samples: count, batchSize: batchSize)) { range, isCancelled in
       batch(Array(range), standardization, .zero, isCancelled) { _ in .init() }
     }
   }

@@ -24,19 +24,19 @@ public struct SegmentationBatch: Sendable, Equatable {
 extension SegmentationDataset {
   /// Starts preparing the random samples of one epoch.
   ///
-  /// - Parameter skipped: how many of the epoch's first batches to leave out; the others are as they would be with them.
+  /// - Parameter plan: how the epoch's samples are dealt out; `nil` for batches of the options' size, one after the other. A sample is the
+  ///   same in whichever batch it comes.
   /// - Throws: `DataError` if the options do not fit the dataset.
   public func batches(
-    _ options: SampleOptions, epoch: Int, skipping skipped: Int = 0
+    _ options: SampleOptions, epoch: Int, _ plan: BatchPlan? = nil
   ) throws -> BatchLoader<SegmentationBatch> {
     try options.validate(for: self)
-    let plan = EpochPlan(dataset: self, options: options, epoch: epoch)
+    let batches = plan ?? BatchPlan(samples: options.samplesPerEpoch, batchSize: options.batchSize)
+    try batches.validate()
+    let epoch = EpochPlan(dataset: self, options: options, epoch: epoch)
     let renderer = SampleRenderer(dataset: self, side: options.crop, weighting: options.borderWeighting)
-    return BatchLoader(
-      samples: options.samplesPerEpoch, batchSize: options.batchSize, skipping: skipped, depth: options.depth,
-      workers: options.workers
-    ) { range, isCancelled in
-      renderer.batch(range.map(plan.sample), slices: options.slices, isCancelled: isCancelled)
+    return BatchLoader(batches, depth: options.depth, workers: options.workers) { range, isCancelled in
+      renderer.batch(range.map(epoch.sample), slices: options.slices, isCancelled: isCancelled)
     }
   }
 
@@ -51,7 +51,7 @@ extension SegmentationDataset {
   ) throws -> BatchLoader<SegmentationBatch> {
     try checkPositive(("batch size", batchSize))
     try borderWeighting?.validate()
-    return BatchLoader(samples: pages, batchSize: batchSize) { range, _ in
+    return BatchLoader(BatchPlan(samples: pages, batchSize: batchSize)) { range, _ in
       wholeSlices(range, borderWeighting: borderWeighting)
     }
   }

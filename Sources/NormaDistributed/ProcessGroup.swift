@@ -272,7 +272,7 @@ public final class ProcessGroup: @unchecked Sendable {
     while true {
       for other in 0..<size where try other != rank && store.has("failed/\(other)") {
         let reason = try store.text("failed/\(other)", seconds: 1)
-        farewell(silent.filter { $0 != other })
+        farewell([other])
         return WorkerError("rank \(other) of \(size) failed: \(reason)", rank: other)
       }
       silent = try silent.filter { try !store.has("stopped/\($0)") }
@@ -292,10 +292,10 @@ public final class ProcessGroup: @unchecked Sendable {
   }
 
   /// Who keeps the store stays until those have looked into it who still can.
-  private func farewell(_ silent: [Int]) {
+  private func farewell(_ gone: [Int]) {
     try? store.set("left/\(rank)", "")
     guard rank == 0, !environment.storeIsElsewhere else { return }
-    for other in 1..<size where !silent.contains(other) { _ = try? store.text("left/\(other)", seconds: 3) }
+    for other in 1..<size where !gone.contains(other) { _ = try? store.text("left/\(other)", seconds: 3) }
   }
 
   private static func ranks(_ ranks: [Int]) -> String {

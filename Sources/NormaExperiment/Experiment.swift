@@ -1,3 +1,4 @@
+import NormaDistributed
 import NormaFormats
 import NormaModels
 import NormaNN
@@ -114,9 +115,15 @@ public struct Experiment<Work: Workload> {
     let probe = diagnoses ? try trainer.probe() : nil
     var record = RunRecord(
       cell.record, fileStem: fileStem, totalParameters: model.totalCount, trainableParameters: model.trainableCount)
-    if let path = checkpoints?.path(fileStem), Folder.exists(path) {
+    // Of several workers rank 0 alone reads and writes.
+    let group = ProcessGroup.current
+    let leads = (group?.rank ?? 0) == 0
+    var goesOn = false
+    if leads, let path = checkpoints?.path(fileStem), Folder.exists(path) {
       record = try goOn(trainer, probe, from: SafetensorsReader(path), record)
+      goesOn = true
     }
+    if let group, try group.sum([goesOn ? 1 : 0])[0] > 0 { try trainer.shareRestored() }
     func measure() {
       record.history = trainer.history
       record.stepMilliseconds = trainer.stepMilliseconds
@@ -132,7 +139,7 @@ public struct Experiment<Work: Workload> {
         let path = checkpoints.path(fileStem)
         let clock = ContinuousClock()
         let elapsed = try clock.measure { try trainer.writeCheckpoint(to: path, notes: Self.notes(record, probe)) }
-        checkpoints.onWrite(path, elapsed / .seconds(1))
+        if leads { checkpoints.onWrite(path, elapsed / .seconds(1)) }
       }
     }
     do {

@@ -1,4 +1,5 @@
 import NormaData
+import NormaDistributed
 import NormaExchange
 import NormaFormats
 import NormaModels
@@ -35,12 +36,16 @@ public struct StyleClassifier {
     network = try FeatureNetwork(options, generator: Generator(seed: 0))
     var settings = TrainingOptions()
     (settings.epochs, settings.learningRate, settings.schedule) = (recipe.epochs, 2e-3, .oneCycle)
-    let trainer = try ImageTrainer(
-      task: ImageTask(
-        model: network, training: training, validation: validation,
-        sampling: ImageSampling(batchSize: 16, seed: 0, augmentation: ImageAugmentation(flips: true)),
-        standardization: nil), options: settings)
-    try onOneThread { try trainer.run() }
+    let task = try ImageTask(
+      model: network, training: training, validation: validation,
+      sampling: ImageSampling(batchSize: 16, seed: 0, augmentation: ImageAugmentation(flips: true)),
+      standardization: nil)
+    // And by every worker for itself.
+    let trainer = try ProcessGroup.$current.withValue(nil) {
+      let trainer = try ImageTrainer(task: task, options: settings)
+      try onOneThread { try trainer.run() }
+      return trainer
+    }
     accuracy = trainer.finalEvaluation?.scores[.accuracy]
     digest = try Self.digest(of: network)
   }

@@ -72,10 +72,10 @@ public struct StyleTask: TrainingTask {
     }
   }
 
-  public func batches(epoch: Int, skipping steps: Int) throws -> BatchLoader<ImageBatch> {
+  public func batches(epoch: Int, _ plan: BatchPlan) throws -> BatchLoader<ImageBatch> {
     var sampling = sampling
     sampling.samplesPerEpoch = samplesPerEpoch
-    return try training.batches(sampling, epoch: epoch, skipping: steps)
+    return try training.batches(sampling, epoch: epoch, plan)
   }
 
   public func sampleCount(_ batch: ImageBatch) -> Int { batch.count }

@@ -25,7 +25,13 @@ public struct ConfusionMatrix: Sendable, Equatable {
   /// Adds the counts of other pixels.
   public mutating func add(_ other: ConfusionMatrix) {
     precondition(other.classes == classes, "both confusion matrices must have \(classes) classes, got \(other.classes)")
-    for index in counts.indices { counts[index] += other.counts[index] }
+    add(counts: other.counts)
+  }
+
+  /// Adds ``counts`` of other pixels.
+  public mutating func add(counts others: [Int]) {
+    precondition(others.count == counts.count, "\(counts.count) counts are needed, got \(others.count)")
+    for index in counts.indices { counts[index] += others[index] }
   }
 
   public var total: Int { counts.reduce(0, +) }

@@ -188,6 +188,19 @@ extension Module {
   }
 }
 
+extension Module {
+  /// Running statistics of norms that take each process's samples by themselves, so that those of several processes differ.
+  package final var localStatistics: [Tensor] {
+    namedModules().flatMap { _, module -> [Tensor] in
+      guard let running = (module as? any StatisticsKeeping)?.runningStatistics, running.partition != .synchronized
+      else {
+        return []
+      }
+      return [running.mean?.value, running.variance.value].compactMap { $0 }
+    }
+  }
+}
+
 /// A batch's statistics as the running ones [C] would take them in, and these.
 package struct MeasuredStatistics {
   package let layer: Module

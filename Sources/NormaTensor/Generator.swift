@@ -21,6 +21,17 @@ public final class Generator: @unchecked Sendable {
     return Tensor(owning: state)
   }
 
+  /// Draws other numbers from now on, which follow from the present state and a rank; rank 0 draws the same.
+  package func become(rank: Int) throws {
+    guard rank > 0 else { return }
+    // FNV-1a over the state and the rank.
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in try state().array(of: UInt8.self) + withUnsafeBytes(of: UInt64(rank).littleEndian, Array.init) {
+      hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
+    }
+    try setState(Generator(seed: hash, device: device).state())
+  }
+
   public func setState(_ state: Tensor) throws {
     let result = withExtendedLifetime(state) { ct_generator_set_state(handle, state.handle) }
     guard result >= 0 else { throw TensorError.last("Generator.setState") }

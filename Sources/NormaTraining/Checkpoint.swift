@@ -1,4 +1,5 @@
 import NormaExchange
+import NormaDistributed
 import NormaFormats
 import NormaNN
 import NormaRecords
@@ -63,13 +64,10 @@ struct CheckpointKeeper {
     last = .now
   }
 
-  mutating func writeIfDue() throws { if ContinuousClock.now - last >= plan.interval { try write() } }
+  var isDue: Bool { ContinuousClock.now - last >= plan.interval }
 
-  mutating func stopIfAsked(isWritten: Bool) throws {
-    guard plan.isInterrupted() else { return }
-    if !isWritten { try write() }
-    throw TrainingInterrupted()
-  }
+  /// Whether the training is asked to end.
+  var stops: Bool { plan.isInterrupted() }
 }
 
 // A checkpoint is one safetensors file, so that it is replaced at once or not at all. Its tensors are the network's state
@@ -80,16 +78,26 @@ private let checkpointVersion = "2"
 
 extension Trainer {
 
-  /// Writes what ``restore(from:)`` needs, atomically: where it throws, an earlier checkpoint is as it was.
+  /// Writes what ``restore(from:)`` needs, atomically: where it throws, an earlier checkpoint is as it was. Of several workers rank 0 writes, and
+  /// all call this.
   /// - Parameter notes: the caller's own metadata, kept beside that of the training.
   public func writeCheckpoint(to path: String, notes: [String: String] = [:]) throws {
+    let states = try generators.map { generator in
+      let own = try generator.state().array(of: UInt8.self)
+      return try group.map { try $0.gather(own) } ?? [own]
+    }
+    guard (group?.rank ?? 0) == 0 else { return }
     var entries = model.weightEntries(prefix: "model.")
     entries += try optimizer.state.stateDictionary().map { .init("optimizer." + $0.key, $0.value) }
     if let average { entries += try average.stateDictionary().map { .init("average." + $0.key, $0.value) } }
     if !bestState.isEmpty {
       entries += zip(model.stateDictionary(), bestState).map { .init("best." + $0.key, $1) }
     }
-    entries += try generators.enumerated().map { .init("generator.\($0)", try $1.state()) }
+    for (index, ofRanks) in states.enumerated() {
+      entries += try ofRanks.enumerated().map { rank, state in
+        .init(rank == 0 ? "generator.\(index)" : "generator.\(index).\(rank)", try Tensor(state))
+      }
+    }
     // Numbers of every step would make the metadata long.
     entries += try [("steps", state.stepMilliseconds), ("waits", state.dataWaitMilliseconds)].map {
       .init("milliseconds." + $0, try Tensor($1))
@@ -129,10 +137,9 @@ extension Trainer {
           + ")")
     }
     let sums = state.epoch
-    let batches = (task.samplesPerEpoch + task.batchSize - 1) / task.batchSize
     guard state.history.map(\.epoch) == Array(1..<state.history.count + 1), state.history.count <= options.epochs,
-      (0..<batches).contains(sums.steps), sums.steps == 0 || state.history.count < options.epochs,
-      sums.samples == sums.steps * task.batchSize,
+      (0..<task.samplesPerEpoch).contains(sums.samples), (0...sums.samples).contains(sums.steps),
+      sums.samples == 0 || state.history.count < options.epochs && sums.steps > 0,
       ([sums.loss, sums.seconds, sums.dataWaitSeconds] + sums.scores.values).allSatisfy(\.isFinite),
       state.history.allSatisfy({ $0.validationLoss.isFinite }),
       state.bestEpoch.map({ (1...max(1, state.history.count)).contains($0) }) ?? true
@@ -159,6 +166,11 @@ extension Trainer {
         return kept
       }
     }
+    restoredStates = try generators.indices.map { index in
+      try (1..<max(1, group?.size ?? 1)).map { rank in
+        try file.entry("generator.\(index).\(rank)").map { try file.tensor($0).array(of: UInt8.self) } ?? []
+      }
+    }
     for (index, generator) in generators.enumerated() {
       guard let entry = file.entry("generator.\(index)"), entry.type == .u8 else {
         throw damaged("the state of generator \(index) is missing")
@@ -166,6 +178,41 @@ extension Trainer {
       try generator.setState(file.tensor(entry))
     }
     self.state = state
+  }
+
+  /// Has all workers go on from what rank 0 has restored, which alone needs to see the file. A worker that the checkpoint's training did not have draws its
+  /// random numbers anew. All call this.
+  public func shareRestored() throws {
+    guard let group else { return }
+    let texts = try group.gather(group.rank == 0 ? Array(jsonText(of: state, isPretty: false).utf8) : [])
+    guard let state = try? record(TrainingState.self, fromJSON: String(decoding: texts[0], as: UTF8.self)) else {
+      throw WorkerError("rank 0 sent a state of the training that cannot be read: do all ranks run the same version?")
+    }
+    self.state = state
+    let model = model.stateDictionary().map(\.value)
+    if options.keepsBest, state.bestEpoch != nil, bestState.isEmpty {
+      bestState = try model.map { try $0.detached().cloned() }
+    }
+    try group.broadcast(model + bestState)
+    var memory = optimizer.state
+    let kept = try memory.stateDictionary() + (average?.stateDictionary() ?? []).map { ("average." + $0.key, $0.value) }
+    try group.broadcast(kept.map(\.value))
+    // Counts of steps are copies.
+    let all = Dictionary(uniqueKeysWithValues: kept.map { ($0.key, $0.value) })
+    try memory.load(stateDictionary: all.filter { !$0.key.hasPrefix("average.") })
+    optimizer.state = memory
+    try average?.load(
+      stateDictionary: Dictionary(
+        uniqueKeysWithValues: all.compactMap { key, value in
+          key.hasPrefix("average.") ? (String(key.dropFirst("average.".count)), value) : nil
+        }))
+    for (index, generator) in generators.enumerated() {
+      for rank in 1..<group.size {
+        let found = try group.gather(group.rank == 0 ? restoredStates[index][rank - 1] : [])[0]
+        if rank == group.rank, !found.isEmpty { try generator.setState(Tensor(found)) }
+      }
+    }
+    restoredStates = []
   }
 }
 
@@ -188,11 +235,14 @@ extension Trainer {
 
 extension TrainingOptions {
   fileprivate var fingerprint: [String: String] {
-    [
+    var all = [
       "epochs": "\(epochs)", "optimizer": optimizer.rawValue, "learning-rate": "\(learningRate)",
       "momentum": (momentum ?? optimizer.defaultMomentum).map { "\($0)" } ?? "none",
       "weight-decay": "\(weightDecay)", "schedule": schedule.name, "dtype": "\(dtype)",
       "early-stopping": earlyStopping.map { "\($0)" } ?? "none", "ema": averageDecay.map { "\($0)" } ?? "none",
     ]
+    // Checkpoints of versions without it know none.
+    if accumulatedBatches > 1 { all["accumulate"] = "\(accumulatedBatches)" }
+    return all
   }
 }

@@ -56,10 +56,10 @@ public struct ImageTask: TrainingTask {
     }
   }
 
-  public func batches(epoch: Int, skipping steps: Int) throws -> BatchLoader<ImageBatch> {
+  public func batches(epoch: Int, _ plan: BatchPlan) throws -> BatchLoader<ImageBatch> {
     var sampling = sampling
     sampling.samplesPerEpoch = samplesPerEpoch
-    return try training.batches(sampling, standardization: standardization, epoch: epoch, skipping: steps)
+    return try training.batches(sampling, standardization: standardization, epoch: epoch, plan)
   }
 
   public func sampleCount(_ batch: ImageBatch) -> Int { batch.count }
@@ -144,27 +144,33 @@ public struct ImageTask: TrainingTask {
     var size = max(batchSize, min(64, 1 + 1_000_000 / samples.valuesPerImage))
     if size > 1, samples.count % size == 1 { size += 1 }
     let loader = try samples.evaluationBatches(batchSize: size, standardization: standardization)
-    var absolute = 0.0
-    while let batch = try loader.next() {
+    let found = try loader.results(isShared: !keepingPredictions) { batch in
       let (output, target) = try passed(batch, options)
       let share = Double(batch.count) / Double(samples.count)
-      evaluation.loss += share * (try loss(output, target).item())
+      let loss = share * (try loss(output, target).item())
       switch targets {
       case .classes(let classes):
-        evaluation.confusion?.add(
-          truth: batch.classes ?? [], prediction: try output.argmax(1).array(of: Int64.self))
+        var confusion = ConfusionMatrix(classes: classes)
+        confusion.add(truth: batch.classes ?? [], prediction: try output.argmax(1).array(of: Int64.self))
         if keepingPredictions {
           let probabilities = try output.softmax(1).to(dtype: .float32).array(of: Float.self)
           evaluation.outputs += (0..<batch.count).map { Array(probabilities[$0 * classes..<($0 + 1) * classes]) }
         }
+        return [loss] + confusion.counts.map(Double.init)
       case .values:
-        absolute += share * (try (output - target).abs().mean().item())
         if keepingPredictions {
           evaluation.outputs += try output.to(dtype: .float32).array(of: Float.self).map { [$0] }
         }
+        return [loss, share * (try (output - target).abs().mean().item())]
       }
     }
-    if case .values = targets { evaluation.meanAbsoluteError = absolute }
+    for batch in found {
+      evaluation.loss += batch[0]
+      switch targets {
+      case .classes: evaluation.confusion?.add(counts: batch.dropFirst().map { Int($0) })
+      case .values: evaluation.meanAbsoluteError = (evaluation.meanAbsoluteError ?? 0) + batch[1]
+      }
+    }
     return evaluation
   }
 

@@ -71,8 +71,8 @@ public struct SegmentationTask: TrainingTask {
     }
   }
 
-  public func batches(epoch: Int, skipping steps: Int) throws -> BatchLoader<SegmentationBatch> {
-    try training.batches(sampling, epoch: epoch, skipping: steps)
+  public func batches(epoch: Int, _ plan: BatchPlan) throws -> BatchLoader<SegmentationBatch> {
+    try training.batches(sampling, epoch: epoch, plan)
   }
 
   public func sampleCount(_ batch: SegmentationBatch) -> Int { batch.count }
@@ -163,14 +163,14 @@ public struct SegmentationTask: TrainingTask {
     let slices = geometry.dimensions == 3 ? samples.pages : 1
     let loader = try samples.validationBatches(batchSize: slices)
     let area = samples.height * samples.width
-    while let batch = try loader.next() {
+    let found = try loader.results(isShared: !keepingPredictions) { batch in
       let (images, labels, _) = try tensors(batch, slices: slices, isForLoss: false, options)
       let logits = try predict(images)
       let loss = try loss(
         logits, labels: labels, weights: nil, hasIgnored: batch.labels.contains(SegmentationDataset.ignoredClass))
-      evaluation.loss += try loss.item() * Double(slices) / Double(samples.pages)
       let predicted = try Self.classes(logits).to(dtype: .uint8).array(of: UInt8.self)
-      evaluation.confusion.add(truth: batch.labels, prediction: predicted)
+      var confusion = ConfusionMatrix(classes: samples.classes)
+      confusion.add(truth: batch.labels, prediction: predicted)
       if keepingPredictions {
         let probabilities = logits.shape[1] == 1 ? try logits.sigmoid() : try logits.softmax(1)
         for slice in 0..<slices {
@@ -179,6 +179,11 @@ public struct SegmentationTask: TrainingTask {
           evaluation.predictions.append(Array(predicted[slice * area..<(slice + 1) * area]))
         }
       }
+      return [try loss.item() * Double(slices) / Double(samples.pages)] + confusion.counts.map(Double.init)
+    }
+    for batch in found {
+      evaluation.loss += batch[0]
+      evaluation.confusion.add(counts: batch.dropFirst().map { Int($0) })
     }
     return evaluation
   }

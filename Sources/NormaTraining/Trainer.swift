@@ -1,5 +1,7 @@
 import NormaData
+import NormaDistributed
 import NormaNN
+import NormaNormalization
 import NormaRecords
 import NormaTensor
 
@@ -11,6 +13,8 @@ public struct TrainingOptions: Sendable {
   public var momentum: Double?
   public var weightDecay = 0.0
   public var schedule = Schedule.constant
+  /// Batches per step, whose gradients are averaged over their samples.
+  public var accumulatedBatches = 1
   /// Type of the inputs and activations; parameters stay float32.
   public var dtype = DType.float32
   public var device = Device.cpu
@@ -27,6 +31,9 @@ public struct TrainingOptions: Sendable {
 
   /// - Throws: ``TrainingError`` for a value that cannot be.
   public func validate() throws {
+    guard accumulatedBatches > 0 else {
+      throw TrainingError("a step needs at least one batch, got \(accumulatedBatches)")
+    }
     guard epochs > 0 else { throw TrainingError("at least one epoch is needed, got \(epochs)") }
     guard learningRate > 0, learningRate.isFinite else {
       throw TrainingError("the learning rate must be a number above 0, got \(learningRate)")
@@ -54,6 +61,10 @@ public struct TrainingProgress: Sendable {
 }
 
 /// Trains a network for a task: steps, validation, the best epoch, averaged weights, checkpoints.
+///
+/// Made where there is a `ProcessGroup.current`, it is one of several workers that train one network: all start from rank 0's weights, share out
+/// the samples, and take the same steps with the gradients of all samples. All have the same weights, scores and history after every step. They call
+/// the same methods in the same order.
 public final class Trainer<Task: TrainingTask> {
   public let task: Task
   var model: Module { task.model }
@@ -66,6 +77,10 @@ public final class Trainer<Task: TrainingTask> {
   /// What adds to the loss that is minimized, besides the task's.
   private let penalized: [any PenalizedModule]
   let options: TrainingOptions
+  let group: ProcessGroup?
+  private let reducer: GradientReducer?
+  /// Running statistics that every process takes by itself.
+  private let localStatistics: [Tensor]
 
   /// Taken once: a checkpoint may be written after every step.
   private(set) lazy var dataDigest = task.digest
@@ -82,11 +97,13 @@ public final class Trainer<Task: TrainingTask> {
 
   /// The validation after the last epoch, with predictions unless the training stopped early; nil before its end.
   public private(set) var finalEvaluation: Task.Evaluation?
+  /// Of every generator those of the ranks from 1 on, between reading and ``shareRestored()``.
+  var restoredStates: [[[UInt8]]] = []
   /// The network's state after ``bestEpoch``, if that is kept.
   var bestState: [Tensor] = []
 
   /// - Parameter generators: draw what is random in the network, such as dropout; checkpoints hold their states.
-  /// - Throws: ``TrainingError`` for options that cannot be.
+  /// - Throws: ``TrainingError`` for options that cannot be; `WorkerError` when other processes cannot be reached.
   public init(task: Task, options: TrainingOptions, generators: [Generator] = []) throws {
     try options.validate()
     self.task = task
@@ -102,7 +119,24 @@ public final class Trainer<Task: TrainingTask> {
     optimizer = try options.optimizer.make(
       parameters: parameters, learningRate: options.learningRate, momentum: options.momentum,
       weightDecay: options.weightDecay)
+    group = ProcessGroup.current.flatMap { $0.size > 1 ? $0 : nil }
+    if let group {
+      try group.broadcast(model.stateDictionary().map(\.value))
+      reducer = try GradientReducer(parameters.filter { !$0.isFrozen }.map(\.value), group: group)
+      localStatistics = model.localStatistics
+      try generators.forEach { try $0.become(rank: group.rank) }
+    } else {
+      (reducer, localStatistics) = (nil, [])
+    }
     average = try options.averageDecay.map { try WeightAverage(model, decay: $0) }
+  }
+
+  /// How the samples that are left of an epoch are dealt out.
+  private func plan(skipping samples: Int) -> BatchPlan {
+    var plan = BatchPlan(samples: task.samplesPerEpoch, batchSize: task.batchSize)
+    (plan.rank, plan.workers) = (group?.rank ?? 0, group?.size ?? 1)
+    (plan.roundsPerStep, plan.skipped) = (options.accumulatedBatches, samples)
+    return plan
   }
 
   /// Trains for all epochs, or those that are left after ``restore(from:)``.
@@ -120,17 +154,20 @@ public final class Trainer<Task: TrainingTask> {
     var loader: BatchLoader<Task.Batch>?
     while !isDone {
       let epoch = state.history.count + 1
-      try trainEpoch(
-        epoch, loader ?? task.batches(epoch: epoch - 1, skipping: state.epoch.steps), onStep, &keeper)
+      let plan = plan(skipping: state.epoch.samples)
+      try trainEpoch(epoch, plan, loader ?? task.batches(epoch: epoch - 1, plan), onStep, &keeper)
       // The next epoch's first batches are prepared while this one is validated.
-      loader = epoch < options.epochs ? try task.batches(epoch: epoch, skipping: 0) : nil
+      loader = epoch < options.epochs ? try task.batches(epoch: epoch, self.plan(skipping: 0)) : nil
       try endEpoch(epoch, onEpoch)
       try keeper?.write()
-      if !isDone { try keeper?.stopIfAsked(isWritten: true) }
+      if !isDone, let asked = keeper?.stops, try agreed(asked) { throw TrainingInterrupted() }
     }
     if finalEvaluation == nil { finalEvaluation = try averaged { try evaluate() } }
     try average?.exchange()
   }
+
+  /// Whether any process wants it.
+  private func agreed(_ wish: Bool) throws -> Bool { try group.map { try $0.sum([wish ? 1 : 0])[0] > 0 } ?? wish }
 
   private var isDone: Bool {
     if state.history.count >= options.epochs { return true }
@@ -191,68 +228,118 @@ public final class Trainer<Task: TrainingTask> {
   }
 
   private func trainEpoch(
-    _ epoch: Int, _ loader: BatchLoader<Task.Batch>, _ onStep: (TrainingProgress) throws -> Void,
+    _ epoch: Int, _ plan: BatchPlan, _ loader: BatchLoader<Task.Batch>, _ onStep: (TrainingProgress) throws -> Void,
     _ keeper: inout CheckpointKeeper?
   ) throws {
     model.train()
-    while true {
-      var next: Task.Batch?
-      let wait = try seconds { next = try loader.next() }
-      guard let batch = next else { return }
-      let step = state.epoch.steps
-      let total = (epoch - 1) * loader.batchCount + step
-      let totalSteps = options.epochs * loader.batchCount
+    for first in stride(from: 0, to: plan.roundCount, by: plan.roundsPerStep) {
+      let rounds = first..<min(first + plan.roundsPerStep, plan.roundCount)
+      // By samples: with other numbers of workers than before, steps are others too.
+      let step = state.epoch.samples / plan.samplesPerStep
+      let total = (epoch - 1) * plan.stepCount + step
+      let totalSteps = options.epochs * plan.stepCount
       optimizer.learningRate =
         options.learningRate
         * options.schedule.factor(
-          step: total, totalSteps: totalSteps, stepsPerEpoch: loader.batchCount,
+          step: total, totalSteps: totalSteps, stepsPerEpoch: plan.stepCount,
           validationLosses: state.history.map(\.validationLoss))
       for follower in followers { try follower.followProgress(Double(total) / Double(totalSteps)) }
-      var loss = 0.0
-      var scores: [ScoreName: Double] = [:]
+      var found = StepResult()
       let elapsed = try seconds {
-        (loss, scores) = try trainStep(batch, place: "epoch \(epoch), step \(step + 1)")
+        found = try trainStep(
+          rounds, of: plan, loader, wishes: (keeper?.stops ?? false, keeper?.isDue ?? false),
+          place: "epoch \(epoch), step \(step + 1)")
         try average?.update()
       }
-      let count = task.sampleCount(batch)
       state.epoch.steps += 1
-      state.epoch.samples += count
-      state.epoch.loss += loss * Double(count)
-      for (name, score) in scores { state.epoch.scores[name.rawValue, default: 0] += score * Double(count) }
-      state.epoch.seconds += wait + elapsed
-      state.epoch.dataWaitSeconds += wait
-      state.stepMilliseconds.append(elapsed * 1000)
-      state.dataWaitMilliseconds.append(wait * 1000)
+      state.epoch.samples += found.samples
+      state.epoch.loss += found.loss
+      for (name, score) in found.scores { state.epoch.scores[name.rawValue, default: 0] += score }
+      state.epoch.seconds += elapsed
+      state.epoch.dataWaitSeconds += found.waitSeconds
+      state.stepMilliseconds.append((elapsed - found.waitSeconds) * 1000)
+      state.dataWaitMilliseconds.append(found.waitSeconds * 1000)
       let samples = Double(state.epoch.samples)
       try onStep(
         TrainingProgress(
-          epoch: epoch, step: step + 1, stepsPerEpoch: loader.batchCount, loss: state.epoch.loss / samples,
+          epoch: epoch, step: step + 1, stepsPerEpoch: plan.stepCount, loss: state.epoch.loss / samples,
           scores: state.epoch.scores.mapValues { $0 / samples }))
       // The last step's is that of the epoch, after its validation.
-      if step + 1 < loader.batchCount {
-        try keeper?.stopIfAsked(isWritten: false)
-        try keeper?.writeIfDue()
+      if rounds.upperBound < plan.roundCount, keeper != nil {
+        let wishes = group == nil ? (stops: keeper!.stops, writes: keeper!.isDue) : found.agreed
+        if wishes.stops || wishes.writes { try keeper?.write() }
+        if wishes.stops { throw TrainingInterrupted() }
       }
     }
   }
 
+  /// What a step has come to, over the samples of all processes.
+  private struct StepResult {
+    var samples = 0
+    /// Sums over the samples.
+    var loss = 0.0
+    var scores: [ScoreName: Double] = [:]
+    /// For data.
+    var waitSeconds = 0.0
+    /// What some process wanted when its last batch was under way.
+    var agreed = (stops: false, writes: false)
+  }
+
   private func trainStep(
-    _ batch: Task.Batch, place: String
-  ) throws -> (loss: Double, scores: [ScoreName: Double]) {
+    _ rounds: Range<Int>, of plan: BatchPlan, _ loader: BatchLoader<Task.Batch>, wishes: (stops: Bool, writes: Bool),
+    place: String
+  ) throws -> StepResult {
     for parameter in parameters { try parameter.value.setGradient(nil) }
-    let pass = try Recomputation.$isEnabled.withValue(options.recomputes) { try task.pass(batch, options) }
-    let loss = try penalized.penalty().map { try pass.loss + $0 } ?? pass.loss
-    // What is recorded is the task's own loss, which networks and validation have in common.
-    let value = try pass.loss.item()
-    // Before the step, so that the weights stay as they were.
-    guard value.isFinite else {
-      throw TrainingError(
-        "the loss became \(value.isNaN ? "NaN" : "infinite") in \(place) at learning rate \(optimizer.learningRate); "
-          + "lower the learning rate (--learning-rate) or look for extreme values in the images")
+    var result = StepResult()
+    let total = rounds.reduce(0) { $0 + plan.samples(inRound: $1).count }
+    for round in rounds {
+      var next: Task.Batch?
+      result.waitSeconds += try seconds { next = try loader.next() }
+      guard let batch = next else { throw TrainingError("the data ended before the epoch did, in \(place)") }
+      let counts = plan.batch(inRound: round).counts
+      let count = counts ? task.sampleCount(batch) : 0
+      try ProcessGroup.$counts.withValue(counts) {
+        let pass = try Recomputation.$isEnabled.withValue(options.recomputes) { try task.pass(batch, options) }
+        var loss = try penalized.penalty().map { try pass.loss + $0 } ?? pass.loss
+        // What is recorded is the task's own loss, which networks and validation have in common.
+        let value = try pass.loss.item()
+        let scores = try withoutGradients { try pass.scores() }
+        // The step's loss is the mean over all its samples.
+        if count != total { loss = try loss * (Double(count) / Double(total)) }
+        guard let group else {
+          try check(value, place)
+          try loss.backward()
+          result.loss += value * Double(count)
+          for (name, score) in scores { result.scores[name, default: 0] += score * Double(count) }
+          return
+        }
+        let message = try RoundMessage(
+          group, count: count, loss: value, scores: scores, stops: wishes.stops,
+          writes: wishes.writes && group.rank == 0,
+          buffers: localStatistics)
+        if round == rounds.upperBound - 1 { try reducer?.expect() }
+        try loss.backward()
+        let all = try message.wait()
+        result.loss += all.loss
+        for (name, score) in all.scores { result.scores[name, default: 0] += score }
+        result.agreed = (all.stops, all.writes)
+      }
     }
-    try loss.backward()
+    result.samples = total
+    if group != nil {
+      try reducer?.finish()
+      try check(result.loss, place)
+    }
     try optimizer.step()
-    return (value, try withoutGradients { try pass.scores() })
+    return result
+  }
+
+  /// Before the step, so that the weights stay as they were.
+  private func check(_ loss: Double, _ place: String) throws {
+    guard !loss.isFinite else { return }
+    throw TrainingError(
+      "the loss became \(loss.isNaN ? "NaN" : "infinite") in \(place) at learning rate \(optimizer.learningRate); "
+        + "lower the learning rate (--learning-rate) or look for extreme values in the images")
   }
 
   /// Scores the network in evaluation mode.

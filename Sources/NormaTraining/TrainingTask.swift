@@ -14,12 +14,12 @@ public protocol TrainingTask<Evaluation> {
   var model: Module { get }
   /// What chooses the epoch.
   var validation: Samples { get }
-  /// Samples per step; the last step of an epoch may have fewer.
+  /// Samples that go through the network together; the last batch of an epoch may have fewer.
   var batchSize: Int { get }
   var samplesPerEpoch: Int { get }
 
-  /// The batches of an epoch, from 0, without the given number of first ones.
-  func batches(epoch: Int, skipping steps: Int) throws -> BatchLoader<Batch>
+  /// The batches of an epoch, from 0, that a plan leaves for this process.
+  func batches(epoch: Int, _ plan: BatchPlan) throws -> BatchLoader<Batch>
 
   func sampleCount(_ batch: Batch) -> Int
 
@@ -46,7 +46,7 @@ public protocol TrainingTask<Evaluation> {
 public struct TrainingPass {
   /// What is minimized, a scalar.
   public var loss: Tensor
-  /// Means over the batch of what is measured beside the loss; asked for after the step.
+  /// Means over the batch of what is measured beside the loss.
   public var scores: () throws -> [ScoreName: Double]
 
   public init(loss: Tensor, scores: @escaping () throws -> [ScoreName: Double]) {

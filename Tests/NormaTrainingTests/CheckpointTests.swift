@@ -12,7 +12,7 @@ import TestSupport
 import Testing
 
 @Suite struct CheckpointTests {
-  private struct Training {
+  struct Training {
     let model: UNet
     let trainer: SegmentationTrainer
 
@@ -33,6 +33,7 @@ import Testing
       adapt(&network)
       let generator = try Generator(seed: seed)
       model = try UNet(network, generator: generator)
+      if options.dtype == .float64 { try model.to(dtype: .float64) }
       trainer = try SegmentationTrainer(model, data, options, generators: [generator])
     }
 

@@ -162,7 +162,8 @@ private final class LinearNetwork: Module, Layer, PenalizedModule {
     // Another one is left out in every epoch.
     var seen: Set<Int> = []
     for epoch in 0..<8 {
-      let loader = try trainer.task.batches(epoch: epoch, skipping: 0)
+      let plan = BatchPlan(samples: trainer.task.samplesPerEpoch, batchSize: trainer.task.batchSize)
+      let loader = try trainer.task.batches(epoch: epoch, plan)
       while let batch = try loader.next() { seen.formUnion(batch.indices) }
     }
     #expect(seen.count == 5)

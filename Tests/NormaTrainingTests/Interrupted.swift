@@ -1,3 +1,4 @@
+import NormaDistributed
 import NormaFormats
 import NormaRecords
 import NormaTensor
@@ -37,7 +38,10 @@ func interrupted<Task>(
 ) throws -> (result: TrainingResult, parts: Int) {
   for part in 1...100 {
     let trainer = try make()
-    if part > 1 { try trainer.restore(from: SafetensorsReader(path)) }
+    if part > 1 {
+      if (ProcessGroup.current?.rank ?? 0) == 0 { try trainer.restore(from: SafetensorsReader(path)) }
+      try trainer.shareRestored()
+    }
     var done = 0
     do {
       try trainer.run(

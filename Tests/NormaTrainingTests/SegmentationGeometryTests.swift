@@ -67,7 +67,8 @@ private typealias Parts = (training: SegmentationDataset, validation: Segmentati
     let task = try task(
       model, data, crop: crop, slices: slices, loss: SegmentationLoss(classWeights: Array(classWeights)),
       weighting: BorderWeighting())
-    let batch = try #require(try task.batches(epoch: 0, skipping: 0).next())
+    let batch = try #require(
+      try task.batches(epoch: 0, BatchPlan(samples: task.samplesPerEpoch, batchSize: task.batchSize)).next())
     let pass = try task.pass(batch, TrainingOptions())
     let shape = dimensions == 3 ? [2, 1, slices, crop, crop] : [2, 1, crop, crop]
     // With one channel a volume's planes follow each other as they do in the batch.

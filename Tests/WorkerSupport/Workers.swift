@@ -6,16 +6,23 @@ import Synchronization
 /// processes are.
 /// - Returns: what the ranks return, in order.
 /// - Throws: the error of the lowest rank that throws.
-public func withWorkers<Result>(
-  _ count: Int, timeout: Double = 60, _ body: @escaping @Sendable (ProcessGroup) throws -> Result
-) throws -> [Result] {
+public func withWorkers<Value>(
+  _ count: Int, timeout: Double = 60, _ body: @escaping @Sendable (ProcessGroup) throws -> Value
+) throws -> [Value] {
+  try workerResults(count, timeout: timeout, body).map { try $0.get() }
+}
+
+/// ``withWorkers(_:timeout:_:)`` with the errors that the ranks end with.
+public func workerResults<Value>(
+  _ count: Int, timeout: Double = 60, _ body: @escaping @Sendable (ProcessGroup) throws -> Value
+) throws -> [Result<Value, any Error>] {
   let port = try freePort()
-  let results = Results<Result>(count)
+  let results = Results<Value>(count)
   let threads = (0..<count).map { rank in
     let thread = Thread {
       results.set(
         rank,
-        Swift.Result {
+        Result {
           let group = try ProcessGroup(WorkerEnvironment(rank: rank, size: count, port: port), timeout: timeout)
           return try ProcessGroup.$current.withValue(group) {
             do {
@@ -23,7 +30,8 @@ public func withWorkers<Result>(
               try group.leave()
               return result
             } catch {
-              group.tell(failure: "\(error)")
+              // As a process does that ends with it.
+              if !(error is WorkerError) { group.tell(failure: "\(error)") }
               throw error
             }
           }
@@ -37,7 +45,7 @@ public func withWorkers<Result>(
   }
   results.wait()
   withExtendedLifetime(threads) {}
-  return try results.all.map { try $0.get() }
+  return results.all
 }
 
 private final class Results<Value>: @unchecked Sendable {
