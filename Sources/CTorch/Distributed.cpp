@@ -7,9 +7,12 @@
 #if __has_include(<torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>)
 
 #define USE_C10D_GLOO 1
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include <cstdlib>
 
 #include "Handles.hpp"
 
@@ -35,6 +38,13 @@ thread_local std::vector<uint8_t> last_bytes;
 } // namespace
 
 CTStore ct_store(const char *host, int port, bool is_server, double seconds) {
+  // What goes wrong comes back as an error, and need not be logged with traces besides.
+  static const bool is_quiet = [] {
+    setenv("TORCH_CPP_LOG_LEVEL", "FATAL", 0);
+    c10::initLogging();
+    return true;
+  }();
+  (void)is_quiet;
   return guarded([&]() -> CTStore {
     c10d::TCPStoreOptions options;
     options.port = static_cast<uint16_t>(port);

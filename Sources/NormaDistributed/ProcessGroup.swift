@@ -100,10 +100,11 @@ public final class ProcessGroup: @unchecked Sendable {
     } catch let error as TensorError {
       throw WorkerError(
         keeps
-          ? "rank 0 could not open \(environment.store) (\(error.message.firstLine)); another process with RANK 0 or another run "
-            + "may have the port: choose another MASTER_PORT"
-          : "rank \(environment.rank) could not reach \(environment.store) in \(inWords(timeout)) (\(error.message.firstLine)); "
-            + (environment.storeIsElsewhere ? "torchrun keeps it" : "rank 0 keeps it: is it running there?"))
+          ? "rank 0 could not open \(environment.store): another process with RANK 0 or another run may have the port; choose another "
+            + "MASTER_PORT (libtorch: \(error.message.firstLine))"
+          : "rank \(environment.rank) could not reach \(environment.store) in \(inWords(timeout)): "
+            + (environment.storeIsElsewhere ? "torchrun keeps it" : "rank 0 keeps it; is it running there?")
+            + " (libtorch: \(error.message.firstLine))")
     }
   }
 
@@ -237,6 +238,18 @@ public final class ProcessGroup: @unchecked Sendable {
 
   /// Tells the others why this process ends before its time, for what they say then.
   public func tell(failure message: String) { try? store.set("failed/\(rank)", message) }
+
+  /// ``tell(failure:)``, and whether rank 0, another one, ends for the same reason and need not be repeated.
+  public func isTold(failure message: String) -> Bool {
+    tell(failure: message)
+    if rank == 0 {
+      // Keeps the store for those that look.
+      farewell([])
+      return false
+    }
+    defer { try? store.set("left/\(rank)", "") }
+    return (try? store.text("failed/0", seconds: 2)) == message
+  }
 
   /// Waits until all processes are here, so that none sees another one end too early. Call it last.
   public func leave() throws {

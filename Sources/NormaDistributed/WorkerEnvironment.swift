@@ -21,6 +21,8 @@ public struct WorkerEnvironment: Sendable, Equatable {
   public var storeIsElsewhere = false
   /// Tells this attempt from earlier ones that the same store has seen.
   public var attempt = "0"
+  /// Whether torchrun has started the processes again after some have failed.
+  public var isRestart = false
   /// `GLOO_SOCKET_IFNAME`: the network interface to be reached at; nil takes the one that leads to the store.
   public var interface: String?
 
@@ -58,6 +60,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
     storeIsElsewhere = value("TORCHELASTIC_USE_AGENT_STORE") == "True"
     attempt = [value("TORCHELASTIC_RUN_ID"), value("TORCHELASTIC_RESTART_COUNT") ?? "0"].compactMap { $0 }
       .joined(separator: "/")
+    isRestart = (value("TORCHELASTIC_RESTART_COUNT").flatMap { Int($0) } ?? 0) > 0
     interface = value("GLOO_SOCKET_IFNAME").flatMap { $0.isEmpty ? nil : $0 }
   }
 

@@ -163,6 +163,9 @@ public struct Experiment<Work: Workload> {
       outcome.best = (model, evaluation)
     } catch let error as TrainingError {
       record.failure = "\(error)"
+    } catch  where group != nil {
+      // The other workers may have met no such thing, and cannot go on without this one.
+      throw error
     } catch let error as TensorError {
       record.failure = "\(error)"
     } catch let error as NormalizationError {

@@ -28,6 +28,7 @@ struct CompareCommand: ParsableCommand {
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Network") var network: NetworkOptions
   @OptionGroup(title: "Training") var training: TrainingCommandOptions
+  @OptionGroup(title: "Workers") var workers: WorkerOptions
   @OptionGroup(title: "Output") var output: OutputOptions
   @OptionGroup(title: "Configuration and going on") var resume: ResumeOptions
   @OptionGroup(title: "Messages") var logOptions: LogOptions
@@ -67,11 +68,13 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     logOptions.start()
-    try Comparison(
-      command: "compare", model: model, norms: norms ?? model.norms, seeds: grid.seeds,
-      optimizers: grid.optimizers?.values, batchSizes: grid.batchSizes?.values,
-      learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
-      output: output, resume: resume
-    ).run()
+    try workers.run {
+      try Comparison(
+        command: "compare", model: model, norms: norms ?? model.norms, seeds: grid.seeds,
+        optimizers: grid.optimizers?.values, batchSizes: grid.batchSizes?.values,
+        learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
+        output: output, resume: resume
+      ).run()
+    }
   }
 }

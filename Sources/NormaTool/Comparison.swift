@@ -5,6 +5,7 @@
 #endif
 
 import ArgumentParser
+import NormaDistributed
 import NormaExperiment
 import NormaFormats
 import NormaNN
@@ -40,7 +41,9 @@ struct Comparison {
       throw ValidationError("--resume '\(resumed)' writes into that folder: leave out --output.")
     }
     try model.check(given: data.given + network.given + training.given)
-    let earlier = try resume.resume.map { try ResultsFile.read("\($0)/results.json") }
+    let turns = WorkerTurns()
+    let resumed = turns.map(\.leads) ?? true ? try resume.folder(output) : nil
+    let earlier = try WorkerTurns.told { try resumed.map { try ResultsFile.read("\($0)/results.json") } }
     try Runtime.check()
     let instructions = try InstructionSet.current.get()
     // Before the first tensor, so that all are counted.
@@ -51,7 +54,8 @@ struct Comparison {
       options: try training.options(defaults: model.defaults),
       batchSize: training.batchSize ?? model.defaults.batchSize, isRepeated: seeds > 1, earlier: earlier)
     let session = Session(
-      started: Date(), device: device, instructions: "\(instructions)", setting: setting, earlier: earlier)
+      started: Date(), device: device, instructions: "\(instructions)", setting: setting, resumed: resumed, turns: turns
+    )
     switch model {
     case .unet: try run(unet(setting), session)
     case .alexnet: try run(alexnet(setting), session)
@@ -77,11 +81,13 @@ struct Comparison {
     let device: Device
     let instructions: String
     let setting: Setting
-    let earlier: ComparisonRecord?
+    /// The folder of the run that goes on.
+    let resumed: String?
+    let turns: WorkerTurns?
   }
 
   private func run<Work: Workload>(_ prepared: Prepared<Work>, _ session: Session) throws {
-    let (started, device, earlier) = (session.started, session.device, session.earlier)
+    let (started, device, turns) = (session.started, session.device, session.turns)
     let options = prepared.work.options
     var experiment = Experiment(prepared.work)
     experiment.diagnoses = training.diagnose
@@ -99,10 +105,25 @@ struct Comparison {
           + prepared.scores.map(\.rawValue).joined(separator: ", "))
     }
 
-    let folder = try OutputFolder(output, command: command, started: started, resuming: resume.resume, earlier)
+    let configuration = configuration(options, grid).merging(prepared.configuration) { $1 }
+    if let turns {
+      try turns.checkThatRanksAgree(
+        configuration.merging([
+          "version of norma": Norma.version, "version of libtorch": Runtime.version,
+          "data": "\(prepared.data.digest ?? prepared.data.name)",
+        ]) { $1 }, besides: ["threads"] + Self.pathOptions)
+      if !turns.leads {
+        experiment.checkpoints = .init(
+          every: .seconds(1 << 30), isInterrupted: { Interruption.signal != nil }, path: { $0 })
+        Interruption.watch(isTelling: false)
+        return try turns.follow(experiment, grid)
+      }
+    }
+    let folder = try OutputFolder(
+      output, command: command, started: started, resuming: session.resumed, session.setting.earlier)
     var record = ComparisonRecord(
       started: started.formatted(.iso8601), environment: environment(device),
-      configuration: configuration(options, grid).merging(prepared.configuration) { $1 }, data: prepared.data,
+      configuration: configuration, data: prepared.data,
       score: score)
     if let earlier = folder.earlier {
       try checkThatItGoesOn(record, earlier, grid, in: folder.path)
@@ -144,7 +165,10 @@ struct Comparison {
       throw ExitCode(128 + (Interruption.signal ?? 0))
     }
     for (index, cell) in cells.enumerated() {
-      if Interruption.signal != nil { try interrupt() }
+      if Interruption.signal != nil {
+        try turns?.tell(nil)
+        try interrupt()
+      }
       let title = parts(cell, record).joined(separator: " ")
       progress.begin(title, index: index)
       // Overlays of one seed show what there is to see.
@@ -158,6 +182,7 @@ struct Comparison {
         log.warning("\(title): \(failure)")
       }
     }
+    try turns?.tell(nil)
     // Where nothing was left to do, none is written yet.
     if cells.isEmpty { try folder.writeReport(record) }
     try report(record, folder)
@@ -191,6 +216,7 @@ struct Comparison {
     // One that another run has left is not this one's.
     if folder.earlier == nil { folder.removeCheckpoint(stem) }
     var (shown, isFirst) = (0, true)
+    try WorkerTurns()?.tell(cell.record, fileStem: stem)
     let outcome = try experiment.train(
       cell, fileStem: stem, peakProcessBytes: { hasOwnPeak ? ProcessMemory.peakResidentBytes : nil },
       onStep: { progress.step($0) },
@@ -251,7 +277,8 @@ struct Comparison {
     _ record: ComparisonRecord, _ earlier: ComparisonRecord, _ grid: Grid, in folder: String
   ) throws {
     // The data are told apart by their digest, wherever they lie; threads change rounding and times, which is warned of.
-    let free = earlier.data.digest == nil ? ["threads"] : ["threads"] + Self.pathOptions
+    // Another number of workers goes on, with other batches.
+    let free = ["threads", "workers"] + (earlier.data.digest == nil ? [] : Self.pathOptions)
     let different = record.differentOptions(from: earlier).filter { !free.contains($0.name) }
     guard different.isEmpty else {
       let list = different.map { "--\($0.name) \($0.there ?? "not given") there, \($0.here ?? "not given") now" }
@@ -304,6 +331,8 @@ struct Comparison {
       "allocator": training.allocator.rawValue, "memory": training.memory.rawValue,
       "diagnose": "\(training.diagnose)",
     ]
+    if let group = ProcessGroup.current { all["workers"] = "\(group.size)" }
+    if options.accumulatedBatches > 1 { all["accumulate"] = "\(options.accumulatedBatches)" }
     if let patience = options.earlyStopping { all["early-stopping"] = "\(patience)" }
     if let decay = options.averageDecay { all["ema"] = "\(decay)" }
     if let optimizers {

@@ -19,8 +19,12 @@ enum Interruption {
 
   private static let watched = [SIGINT, SIGTERM, SIGHUP]
 
+  private static let tells = Atomic<Bool>(true)
+
   /// From now on the first signal only sets ``signal``; the next one ends the process as usual.
-  static func watch() {
+  /// - Parameter isTelling: whether the handler writes that it was called.
+  static func watch(isTelling: Bool = true) {
+    tells.store(isTelling, ordering: .relaxed)
     // Made before a signal can come: a handler may not.
     _ = (signal, watched)
     // A file that is not allowed to grow is an error like a full disk, and a reader of the output that has gone away is none:
@@ -37,7 +41,7 @@ enum Interruption {
         Interruption.signalNumber.store(number, ordering: .relaxed)
         for number in Interruption.watched { _ = Interruption.handle(number, SIG_DFL) }
         let note: StaticString = "\nEnding after this step; a second signal ends at once.\n"
-        _ = write(2, note.utf8Start, note.utf8CodeUnitCount)
+        if Interruption.tells.load(ordering: .relaxed) { _ = write(2, note.utf8Start, note.utf8CodeUnitCount) }
         errno = code
       }
       // What nohup or a shell in the background has switched off stays off.

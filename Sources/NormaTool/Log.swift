@@ -8,6 +8,7 @@
 
 import ArgumentParser
 import Logging
+import NormaDistributed
 
 /// How much a command tells about its work.
 struct LogOptions: ParsableArguments {
@@ -23,8 +24,12 @@ struct LogOptions: ParsableArguments {
 
   /// Makes the log that the command's messages go to; called once, first.
   func start() {
-    let level: Logger.Level = quiet ? .warning : verbose ? .debug : .info
-    LoggingSystem.bootstrap { _ in StandardErrorLog(logLevel: level) }
+    var level: Logger.Level = quiet ? .warning : verbose ? .debug : .info
+    // Of several workers rank 0 speaks for all.
+    let rank = (try? WorkerEnvironment.current())??.rank ?? 0
+    if rank > 0, !verbose { level = .error }
+    let prefix = rank > 0 ? "rank \(rank): " : ""
+    LoggingSystem.bootstrap { [level] _ in StandardErrorLog(logLevel: level, prefix: prefix) }
   }
 }
 
@@ -43,6 +48,7 @@ let errorsAreOnTerminal = isatty(2) == 1
 private struct StandardErrorLog: LogHandler {
   var metadata: Logger.Metadata = [:]
   var logLevel: Logger.Level
+  let prefix: String
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }
@@ -52,7 +58,7 @@ private struct StandardErrorLog: LogHandler {
   func log(event: LogEvent) {
     // Over a bar that is being drawn.
     let start = errorsAreOnTerminal ? "\r\u{1B}[K" : ""
-    fputs(start + (event.level == .info ? "" : "\(event.level): ") + "\(event.message)\n", stderr)
+    fputs(start + prefix + (event.level == .info ? "" : "\(event.level): ") + "\(event.message)\n", stderr)
     fflush(stderr)
   }
 }

@@ -20,6 +20,7 @@ struct TrainCommand: ParsableCommand {
   @OptionGroup(title: "Data") var data: DataOptions
   @OptionGroup(title: "Network") var network: NetworkOptions
   @OptionGroup(title: "Training") var training: TrainingCommandOptions
+  @OptionGroup(title: "Workers") var workers: WorkerOptions
   @OptionGroup(title: "Output") var output: OutputOptions
   @OptionGroup(title: "Configuration and going on") var resume: ResumeOptions
   @OptionGroup(title: "Messages") var logOptions: LogOptions
@@ -28,9 +29,12 @@ struct TrainCommand: ParsableCommand {
 
   func run() throws {
     logOptions.start()
-    try Comparison(
-      command: "train", model: model, norms: [norm ?? model.norms[0]], data: data, network: network, training: training,
-      output: output, resume: resume
-    ).run()
+    try workers.run {
+      try Comparison(
+        command: "train", model: model, norms: [norm ?? model.norms[0]], data: data, network: network,
+        training: training,
+        output: output, resume: resume
+      ).run()
+    }
   }
 }

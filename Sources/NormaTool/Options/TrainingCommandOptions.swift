@@ -1,5 +1,6 @@
 import ArgumentParser
 import NormaData
+import NormaDistributed
 import NormaTensor
 import NormaTraining
 
@@ -18,8 +19,14 @@ struct TrainingCommandOptions: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Samples per step. (default: \(ModelName.defaultsTold { "\($0.defaults.batchSize)" }))", valueName: "count"))
+      "Samples that go through the network together, of every worker. (default: \(ModelName.defaultsTold { "\($0.defaults.batchSize)" }))",
+      valueName: "count"))
   var batchSize: Int?
+
+  @Option(
+    help: ArgumentHelp(
+      "Batches per step, one after the other; the step takes the mean gradient of their samples.", valueName: "count"))
+  var accumulate = 1
 
   @Option(
     help: ArgumentHelp(
@@ -217,7 +224,7 @@ struct TrainingCommandOptions: ParsableArguments {
     let counts = [
       ("--epochs", epochs ?? 1, 1_000_000), ("--samples-per-epoch", samplesPerEpoch ?? 1, 1_000_000_000),
       ("--batch-size", batchSize ?? 1, 65_536), ("--crop", crop ?? 1, 65_536), ("--crop-slices", cropSlices ?? 1, 4096),
-      ("--threads", threads ?? 1, 4096),
+      ("--threads", threads ?? 1, 4096), ("--accumulate", accumulate, 65_536),
     ]
     for (name, value, greatest) in counts where !(1...greatest).contains(value) {
       throw ValidationError("\(name) must be in 1…\(greatest), got \(value).")
@@ -273,7 +280,8 @@ struct TrainingCommandOptions: ParsableArguments {
   static func device(named device: String) throws -> Device {
     switch device {
     case "cpu": return .cpu
-    case "cuda": return try .cuda()
+    // Every worker of a machine has its own.
+    case "cuda": return try .cuda(WorkerEnvironment.current()?.localRank ?? 0)
     default:
       if device.hasPrefix("cuda:"), let index = Int8(device.dropFirst(5)), index >= 0 {
         return try .cuda(Int(index))
@@ -296,6 +304,7 @@ struct TrainingCommandOptions: ParsableArguments {
     options.recomputes = memory == .low
     options.earlyStopping = earlyStopping
     options.averageDecay = ema
+    options.accumulatedBatches = accumulate
     return options
   }
 }

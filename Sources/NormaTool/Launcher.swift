@@ -1,0 +1,140 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
+
+import ArgumentParser
+import Dispatch
+import NormaDistributed
+
+/// Starts this command once per worker, on this machine.
+enum Launcher {
+  private static let variable = "NORMA_LAUNCHER"
+
+  /// Where a worker hears from the process that has started it; nil in others.
+  private static var line: Int32? { getenv(variable).flatMap { Int32(String(cString: $0)) } }
+
+  /// Whether this process is a worker that ``run(_:)`` has started.
+  static var isWorker: Bool { line != nil }
+
+  /// Has a worker end with the process that has started it, however that ends.
+  static func endWithParent() {
+    guard let line else { return }
+    let queue = DispatchQueue(label: "norma.launcher")
+    queue.async {
+      var byte: UInt8 = 0
+      // Nobody writes: it ends when the other side is gone.
+      while read(line, &byte, 1) < 0, errno == EINTR {}
+      kill(getpid(), SIGTERM)
+    }
+  }
+
+  /// Waits for all workers.
+  /// - Throws: `ExitCode` with that of the first one that failed.
+  static func run(_ count: Int) throws {
+    let port = try freePort()
+    var line: [Int32] = [0, 0]
+    guard pipe(&line) == 0, fcntl(line[1], F_SETFD, FD_CLOEXEC) == 0 else {
+      throw ToolError("workers could not be started: \(String(cString: strerror(errno)))")
+    }
+    defer { for descriptor in line { close(descriptor) } }
+    let cores = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    var common = [
+      "WORLD_SIZE": "\(count)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)", variable: "\(line[0])",
+    ]
+    // Workers of one machine share its cores.
+    if getenv("OMP_NUM_THREADS") == nil { common["OMP_NUM_THREADS"] = "\(max(1, cores / count))" }
+    // Before the first worker can end.
+    var signals = sigset_t()
+    sigemptyset(&signals)
+    for number in [SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGALRM] { sigaddset(&signals, number) }
+    pthread_sigmask(SIG_BLOCK, &signals, nil)
+    var ranks: [pid_t: Int] = [:]
+    do {
+      for rank in 0..<count {
+        let own = ["RANK": "\(rank)", "LOCAL_RANK": "\(rank)"].merging(common) { $1 }
+        ranks[try spawn(own)] = rank
+      }
+    } catch {
+      for process in ranks.keys { kill(process, SIGKILL) }
+      throw error
+    }
+    try wait(&ranks, &signals)
+  }
+
+  private static func wait(_ ranks: inout [pid_t: Int], _ signals: inout sigset_t) throws {
+    var failure: Int32?
+    // Those that are left find out themselves, and are ended when they do not.
+    var remedies = [SIGTERM, SIGKILL]
+    while !ranks.isEmpty {
+      var number: Int32 = 0
+      sigwait(&signals, &number)
+      switch number {
+      case SIGCHLD: break
+      case SIGALRM:
+        if let signal = remedies.first {
+          for process in ranks.keys { kill(process, signal) }
+          remedies.removeFirst()
+          alarm(10)
+        }
+      default: for process in ranks.keys { kill(process, number) }
+      }
+      var status: Int32 = 0
+      while case let process = waitpid(-1, &status, WNOHANG), process > 0 {
+        guard let rank = ranks.removeValue(forKey: process) else { continue }
+        let signal = status & 0x7f
+        let code = signal == 0 ? status >> 8 & 0xff : 128 + signal
+        if signal != 0 { log.error("rank \(rank) (process \(process)) was ended by signal \(signal)") }
+        if code != 0, failure == nil {
+          failure = code
+          alarm(30)
+        }
+      }
+    }
+    alarm(0)
+    if let failure { throw ExitCode(failure) }
+  }
+
+  /// Starts this program with its arguments in a process group of its own, so that a terminal's Ctrl-C comes to it once, from here.
+  private static func spawn(_ variables: [String: String]) throws -> pid_t {
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setpgroup(&attributes, 0)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK))
+    var environment: [String] = []
+    var next = environ
+    while let entry = next.pointee {
+      let text = String(cString: entry)
+      if variables[String(text.prefix { $0 != "=" })] == nil { environment.append(text) }
+      next += 1
+    }
+    environment += variables.map { "\($0)=\($1)" }
+    var arguments: [UnsafeMutablePointer<CChar>?] = CommandLine.arguments.map { strdup($0) } + [nil]
+    var values: [UnsafeMutablePointer<CChar>?] = environment.map { strdup($0) } + [nil]
+    defer { for pointer in arguments + values { free(pointer) } }
+    var process: pid_t = 0
+    let code = posix_spawn(&process, try executable(), nil, &attributes, &arguments, &values)
+    guard code == 0 else {
+      throw ToolError("a worker could not be started: \(String(cString: strerror(code)))")
+    }
+    return process
+  }
+
+  private static func executable() throws -> String {
+    #if os(Linux)
+      return "/proc/self/exe"
+    #else
+      var size = UInt32(4096)
+      var path = [CChar](repeating: 0, count: Int(size))
+      guard _NSGetExecutablePath(&path, &size) == 0 else { throw ToolError("this program's own file was not found") }
+      return String(cString: path)
+    #endif
+  }
+}

@@ -1,0 +1,76 @@
+#if canImport(Glibc)
+  @preconcurrency import Glibc
+#elseif canImport(Musl)
+  @preconcurrency import Musl
+#else
+  import Darwin
+#endif
+
+import ArgumentParser
+import NormaDistributed
+
+/// How many processes train one network together.
+struct WorkerOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Processes of this machine that train each network together, each with --batch-size samples at a time; torchrun and schedulers start them "
+        + "themselves. (default: 1)", valueName: "count"))
+  var workers: Int?
+
+  @Option(help: ArgumentHelp("Give up a worker that does not answer for so long.", valueName: "seconds"))
+  var workerTimeout = 300.0
+
+  func validate() throws {
+    if let workers, !(1...1024).contains(workers) {
+      throw ValidationError("--workers must be in 1…1024, got \(workers).")
+    }
+    guard workerTimeout >= 1, workerTimeout <= 1e6 else {
+      throw ValidationError("--worker-timeout must be at least 1 second, got \(workerTimeout).")
+    }
+  }
+
+  /// Runs the body in this process, in the group that this process belongs to, or in processes that it starts.
+  func run(_ body: () throws -> Void) throws {
+    if let environment = try WorkerEnvironment.current(), environment.size > 1 {
+      if let workers, !Launcher.isWorker {
+        throw ValidationError(
+          "--workers \(workers) starts processes by itself, but RANK and WORLD_SIZE tell this one of \(environment.size): leave out --workers, "
+            + "or unset them.")
+      }
+      try Self.run(as: environment, timeout: workerTimeout, body)
+    } else if let workers, workers > 1 {
+      try Launcher.run(workers)
+    } else {
+      try body()
+    }
+  }
+
+  private static func run(as environment: WorkerEnvironment, timeout: Double, _ body: () throws -> Void) throws {
+    Launcher.endWithParent()
+    let group = try ProcessGroup(environment, timeout: timeout)
+    log.debug("rank \(group.rank) of \(group.size), process \(getpid())")
+    do {
+      try ProcessGroup.$current.withValue(group, operation: body)
+      try group.leave()
+    } catch let code as ExitCode {
+      // What all have agreed on.
+      try? group.leave()
+      throw code
+    } catch {
+      if !(error is WorkerError) {
+        let message = Norma.message(for: error)
+        let isTold = group.isTold(failure: message)
+        if isTold { end(Norma.exitCode(for: error).rawValue) }
+      }
+      // Operations under way would be waited for.
+      fputs(Norma.fullMessage(for: error) + "\n", stderr)
+      end(Norma.exitCode(for: error).rawValue)
+    }
+  }
+
+  private static func end(_ code: Int32) -> Never {
+    fflush(stdout)
+    fflush(stderr)
+    _exit(code)
+  }
+}
