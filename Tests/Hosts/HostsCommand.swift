@@ -29,8 +29,8 @@ struct Link: ParsableArguments {
   @Option(help: "The share of the packets that are lost, each by itself.") var loss = 0.0
   @Option(help: "10⁶ bits a second that a host can send, with the headers of IP and above; nothing is no limit.")
   var megabits: Double?
-  @Option(help: "Bytes of a packet at most: 1500 as in Ethernet, or up to 65000, which takes less of the processors.")
-  var mtu = 65000
+  @Option(help: "Bytes of a packet at most: 1500 as in most networks, 9000 for jumbo frames; up to 65000.")
+  var mtu = 9000
   @Option(help: "Determines which of a host's packets are lost.") var seed: UInt64 = 1
 
   func validate() throws {

@@ -77,7 +77,9 @@
       return (devices, spaces)
     }
 
-    private static func address(_ host: Int) -> String { (network.map(Int.init) + [host + 1]).map(String.init).joined(separator: ".") }
+    private static func address(_ host: Int) -> String {
+      (network.map(Int.init) + [host + 1]).map(String.init).joined(separator: ".")
+    }
 
     private mutating func start(_ host: Int, in space: Int32, _ signals: inout sigset_t) throws {
       var environment = ProcessInfo.processInfo.environment
@@ -115,7 +117,9 @@
         // Rounded up, or the last millisecond would be spent in turning round.
         timeout = faultTime > now ? Int32((faultTime - now) / 1_000_000 + 1) : 0
       }
-      var descriptors = ([signals] + outputs.map(\.descriptor)).map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+      var descriptors = ([signals] + outputs.map(\.descriptor)).map {
+        pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
+      }
       let ready = poll(&descriptors, nfds_t(descriptors.count), timeout)
       if let faultTime, monotonicNanoseconds() >= faultTime { makeFault() }
       guard ready > 0 else { return }

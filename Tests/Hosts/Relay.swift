@@ -37,6 +37,9 @@
     /// What may wait of one host; more is dropped, as by a full queue of a switch.
     private static let limit = 256 << 20
 
+    /// Nanoseconds that waking up may take.
+    private static let wakeup: UInt64 = 200_000
+
     private let devices: [Int32]
     private let source: Int
     private let cut: Cut
@@ -72,7 +75,9 @@
           take(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         } else if let packet = first < packets.count ? packets[first] : nil {
           let now = monotonicNanoseconds()
-          let wait = packet.due > now ? packet.due - now : 0
+          var wait = packet.due > now ? packet.due - now : 0
+          // Processors that have slept long wake up late; the rest of the time is waited for by another, short wait.
+          if wait > 2 * Self.wakeup { wait -= Self.wakeup }
           var timeout = timespec(tv_sec: Int(wait / 1_000_000_000), tv_nsec: Int(wait % 1_000_000_000))
           norma_hosts_wait(descriptor, &timeout)
         } else {
