@@ -37,8 +37,12 @@
     /// What may wait of one host; more is dropped, as by a full queue of a switch.
     private static let limit = 256 << 20
 
-    /// Nanoseconds that waking up may take.
+    // In nanoseconds: what waking up may take; the shortest sleep: what becomes due in it goes together, or a link in full
+    // use would take most of a processor for waking up at each packet; and how much too early a packet may leave to spare a
+    // sleep, though the ones after it do not.
     private static let wakeup: UInt64 = 200_000
+    private static let pause: UInt64 = 100_000
+    private static let grain: UInt64 = 20_000
 
     private let devices: [Int32]
     private let source: Int
@@ -53,6 +57,8 @@
     private var waitingBytes = 0
     /// When the last packet has left.
     private var free: UInt64 = 0
+    /// When the last packet arrives.
+    private var last: UInt64 = 0
 
     init(devices: [Int32], source: Int, link: Link, cut: Cut) {
       self.devices = devices
@@ -73,17 +79,23 @@
         let count = read(descriptor, buffer.baseAddress!, buffer.count)
         if count > 0 {
           take(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-        } else if let packet = first < packets.count ? packets[first] : nil {
-          let now = monotonicNanoseconds()
-          var wait = packet.due > now ? packet.due - now : 0
-          // Processors that have slept long wake up late; the rest of the time is waited for by another, short wait.
-          if wait > 2 * Self.wakeup { wait -= Self.wakeup }
-          var timeout = timespec(tv_sec: Int(wait / 1_000_000_000), tv_nsec: Int(wait % 1_000_000_000))
-          norma_hosts_wait(descriptor, &timeout)
         } else {
-          norma_hosts_wait(descriptor, nil)
+          wait()
         }
       }
+    }
+
+    /// Waits until the host sends or the first packet is due.
+    private func wait() {
+      guard first < packets.count, let due = packets[first]?.due else {
+        return norma_hosts_wait(devices[source], nil)
+      }
+      let now = monotonicNanoseconds()
+      let rest = due > now ? due - now : 0
+      // Processors that have slept long wake up late; the end is waited for by another, shorter wait.
+      let time = max(Self.pause, rest > 2 * Self.wakeup ? rest - Self.wakeup : rest)
+      var timeout = timespec(tv_sec: Int(time / 1_000_000_000), tv_nsec: Int(time % 1_000_000_000))
+      if rest < Self.pause { nanosleep(&timeout, nil) } else { norma_hosts_wait(devices[source], &timeout) }
     }
 
     /// Takes a packet that the host sends; what is not for another host's IPv4 address goes nowhere.
@@ -94,8 +106,9 @@
       let now = monotonicNanoseconds()
       if nanosecondsPerByte > 0 { free = max(now, free) + UInt64(nanosecondsPerByte * Double(bytes.count)) }
       if lost > 0, random.next() >> 11 < lost { return }
-      let due = max(now, free) + delay
-      if due == now {
+      last = max(last, (free > now + Self.grain ? free : now) + delay)
+      let due = last
+      if due == now, first == packets.count {
         deliver(bytes, to: target, at: now)
       } else if waitingBytes + bytes.count <= Self.limit {
         packets.append(Packet(due: due, target: target, bytes: [UInt8](bytes)))
