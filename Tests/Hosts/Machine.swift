@@ -59,7 +59,7 @@
         }
       }
       if options.upon == nil { setFault() }
-      while !processes.isEmpty || !outputs.isEmpty { try wait(signalDescriptor) }
+      while !processes.isEmpty || !outputs.isEmpty { wait(signalDescriptor) }
       return status
     }
 
@@ -110,7 +110,7 @@
     }
 
     /// Waits for what comes next: output, a signal, the end of a host, or the moment of the fault.
-    private mutating func wait(_ signals: Int32) throws {
+    private mutating func wait(_ signals: Int32) {
       var timeout: Int32 = -1
       if let faultTime, !isFaultMade {
         let now = monotonicNanoseconds()
