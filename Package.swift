@@ -102,6 +102,13 @@ let package = Package(
         "NormaFormats", "NormaData", "NormaConfiguration",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ], path: "Tests/Fuzz", exclude: ["Guided"]),
+    // Hosts for tests of training on several, with what Swift cannot call of Linux
+    .target(name: "HostsSupport", path: "Tests/HostsSupport"),
+    .executableTarget(
+      name: "norma-hosts",
+      dependencies: [
+        "HostsSupport", "NormaData", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ], path: "Tests/Hosts"),
     .testTarget(
       name: "NormaNormalizationTests", dependencies: ["NormaNormalization", "TestSupport"], exclude: ["Golden"]),
     .testTarget(name: "NormaModelsTests", dependencies: ["NormaModels", "TestSupport"]),
@@ -112,7 +119,8 @@ let package = Package(
     .testTarget(
       name: "NormaToolTests",
       dependencies: [
-        "NormaTool", "norma-fuzz", "NormaReport", "NormaFormats", "NormaExchange", "NormaModels", "TestSupport",
+        "NormaTool", "norma-fuzz", "norma-hosts", "NormaReport", "NormaFormats", "NormaExchange", "NormaModels",
+        "TestSupport",
       ]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
     .target(name: "WorkerSupport", dependencies: ["NormaDistributed"], path: "Tests/WorkerSupport"),

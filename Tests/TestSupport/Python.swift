@@ -8,6 +8,9 @@ public enum Python {
     public var description: String { "python ended with \(status): \(errors)" }
   }
 
+  /// Its name or path.
+  public static let executable = ProcessInfo.processInfo.environment["PEERS_PYTHON"] ?? "python3"
+
   /// Whether these modules are there.
   public static func imports(_ modules: String...) -> Bool {
     (try? run("import " + modules.joined(separator: ", "))) != nil
@@ -22,7 +25,7 @@ public enum Python {
     for file in [output, errors] { try Data().write(to: file) }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = [ProcessInfo.processInfo.environment["PEERS_PYTHON"] ?? "python3", "-c", script] + arguments
+    process.arguments = [executable, "-c", script] + arguments
     process.standardOutput = try FileHandle(forWritingTo: output)
     process.standardError = try FileHandle(forWritingTo: errors)
     process.standardInput = FileHandle.nullDevice
