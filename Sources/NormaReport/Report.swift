@@ -71,7 +71,7 @@ public struct Report: Sendable {
     record = merged
     commands = unique(runs.map(\.record.commandParts))
     remarks =
-      Set(runs.map { "\($0.record.environment)" }).count > 1
+      runs.reduce(into: Set()) { $0.formUnion($1.record.environments) }.count > 1
       ? [
         "The runs come from different machines or versions (the table names the first), so their times and memory cannot be "
           + "compared, and equal seeds need not give equal numbers."
@@ -137,8 +137,11 @@ extension ComparisonRecord {
   }
 
   /// The other options that two runs differ in, by name; nil for one that was not given.
-  public func differentOptions(from other: ComparisonRecord) -> [(name: String, here: String?, there: String?)] {
-    Set(configuration.keys).union(other.configuration.keys).subtracting(Self.gridOptions)
+  /// - Parameter free: those that may differ.
+  public func differentOptions(
+    from other: ComparisonRecord, besides free: Set<String> = gridOptions
+  ) -> [(name: String, here: String?, there: String?)] {
+    Set(configuration.keys).union(other.configuration.keys).subtracting(free)
       .filter { configuration[$0] != other.configuration[$0] }.sorted()
       .map { ($0, configuration[$0], other.configuration[$0]) }
   }
