@@ -210,7 +210,7 @@ public final class WorkClaim: Sendable {
     let now = state.withLock { $0 }
     if now.isLost { throw Lost(name: name) }
     let silence = ContinuousClock.now - now.renewed
-    guard silence >= .seconds(claims.term / 2) else { return }
+    guard silence >= .seconds(claims.term / 2), !now.isReleased else { return }
     do { try queue.sync { try renew() } } catch { if silence >= .seconds(claims.term) { throw error } }
     if state.withLock({ $0.isLost }) { throw Lost(name: name) }
   }
@@ -249,8 +249,9 @@ public final class WorkClaim: Sendable {
   }
 
   /// The work is another process's now: nothing more of it is to be written.
-  public struct Lost: Error, CustomStringConvertible, Sendable {
+  public struct Lost: Error, CustomStringConvertible, Sendable, Equatable {
     public let name: String
+    public init(name: String) { self.name = name }
     public var description: String { "'\(name)' was taken over by another process while this one gave no sign of life" }
   }
 }

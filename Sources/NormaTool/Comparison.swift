@@ -139,7 +139,7 @@ struct Comparison {
     // One that was killed right after it had finished a training left the checkpoint.
     for run in record.runs where done.contains(run.cell) { folder.removeCheckpoint(run.fileStem) }
     let cells = grid.cells.filter { !done.contains($0.record) }
-    let progress = Progress(runs: cells.count, epochs: options.epochs)
+    let progress = Progress(runs: cells.count, epochs: options.epochs, isShared: sharing != nil)
     log.info("\(prepared.data.name) → \(folder.path)")
     log.debug(
       "\(Processor.name), \(session.instructions) kernels, \(Runtime.threads) threads, libtorch \(Runtime.version), \(device)"

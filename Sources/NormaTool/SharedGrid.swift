@@ -81,16 +81,22 @@ final class SharedGrid {
     return record
   }
 
-  private static func file(_ cell: CellRecord, in folder: String) -> String { "\(place(folder))/\(name(cell)).json" }
+  /// A finished training has another file than one under way: whoever slept while he wrote the one does not replace the other.
+  private static func file(_ cell: CellRecord, isFinished: Bool, in folder: String) -> String {
+    "\(place(folder))/\(name(cell)).\(isFinished ? "" : "unfinished.")json"
+  }
 
   private static func run(_ cell: CellRecord, in folder: String) throws -> RunRecord? {
-    let path = file(cell, in: folder)
-    guard let run = try read(RunRecord.self, path) else { return nil }
-    guard run.cell == cell else {
-      throw ToolError("'\(path)' is of another training than its name says; work off this grid without --share")
+    for isFinished in [true, false] {
+      let path = file(cell, isFinished: isFinished, in: folder)
+      guard let run = try read(RunRecord.self, path) else { continue }
+      guard run.cell == cell else {
+        throw ToolError("'\(path)' is of another training than its name says; work off this grid without --share")
+      }
+      try ResultsFile.check([run], path)
+      return run
     }
-    try ResultsFile.check([run], path)
-    return run
+    return nil
   }
 
   /// Nil where the file is missing.
@@ -172,6 +178,7 @@ final class SharedGrid {
       for var run in record.runs where earlier == nil || isNew && run.isFinished && !run.isDone {
         if !run.isDone { (run.isFinished, run.failure) = (false, nil) }
         try write(run)
+        if !run.isFinished { remove(run.cell, isFinished: true) }
       }
     }
     let known = earlier?.cells ?? record.runs.map(\.cell)
@@ -181,14 +188,20 @@ final class SharedGrid {
       record.configuration = ComparisonRecord.configuration(of: [record], seeds: all.map(\.seed))
     } else {
       // What a process left that ended before it had a plan.
-      for cell in all { unlink(Self.file(cell, in: folder.path)) }
+      for cell in all { for isFinished in [true, false] { remove(cell, isFinished: isFinished) } }
     }
     try folder.writeConfiguration(record, command: command)
     try AtomicFile.write(jsonText(of: Plan(record: record, cells: all)) + "\n", to: Self.plan(folder.path))
   }
 
   private func write(_ run: RunRecord) throws {
-    try AtomicFile.write(jsonText(of: run) + "\n", to: Self.file(run.cell, in: folder.path))
+    let path = Self.file(run.cell, isFinished: run.isFinished, in: folder.path)
+    try AtomicFile.write(jsonText(of: run) + "\n", to: path)
+    if run.isFinished { remove(run.cell, isFinished: false) }
+  }
+
+  private func remove(_ cell: CellRecord, isFinished: Bool) {
+    unlink(Self.file(cell, isFinished: isFinished, in: folder.path))
   }
 
   /// Keeps what there is of a training and, not at every occasion, makes results.json and the report anew.
@@ -256,8 +269,13 @@ final class SharedGrid {
         if try Self.run(cell.record, in: folder.path)?.isFinished == true { continue }
         record = try whole()
         if let predecessor = claim.predecessor { log.warning("\(claim.name) is taken over from \(predecessor)") }
-        do { try train(cell, claim, left.count, &record) } catch let error as WorkClaim.Lost {
-          log.warning("\(error); nothing more of it is written here")
+        do { try train(cell, claim, left.count, &record) } catch {
+          // What fails after a sleep may fail because of what the other process has done since.
+          do { try claim.check() } catch let lost as WorkClaim.Lost {
+            log.warning("\(lost); nothing more of it is written here")
+            continue
+          }
+          throw error
         }
         isToldOfWaiting = false
         continue
@@ -266,7 +284,7 @@ final class SharedGrid {
         .map { "\($0.key) (\($0.value))" }
       if !sharing.waits { return (try publish(withReport: true), others) }
       if !isToldOfWaiting {
-        log.info("\(left.count) trainings are left to others, waiting for them: \(others.joined(separator: "; "))")
+        log.info("waiting for what others train: \(others.joined(separator: "; "))")
       }
       isToldOfWaiting = true
       pause()
