@@ -240,7 +240,7 @@ public struct DataRecord: Codable, Sendable, Equatable {
 }
 
 /// The machine and software of a run.
-public struct EnvironmentRecord: Codable, Sendable, Hashable {
+public struct EnvironmentRecord: Codable, Sendable, Equatable {
   public var norma: String
   public var libtorch: String
   public var processor: String
@@ -273,10 +273,8 @@ public struct ComparisonRecord: Codable, Sendable, Equatable {
   /// What the finished runs show together, one entry per batch size.
   public var analysis: [AnalysisRecord] = []
 
-  /// Where its runs were trained.
-  public var environments: Set<EnvironmentRecord> {
-    Set(runs.isEmpty ? [environment] : runs.map { $0.environment ?? environment })
-  }
+  /// Whether all runs were trained on the machine and software that are told.
+  public var isOfOneEnvironment: Bool { runs.allSatisfy { $0.environment == nil } }
 
   /// Puts a run in the place of that of the same cell, or at the end.
   public mutating func put(_ run: RunRecord) {

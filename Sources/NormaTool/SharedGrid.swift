@@ -156,7 +156,9 @@ final class SharedGrid {
       if let claim = try claims.claim(firstOf: [Self.planning]) {
         defer { claim.release() }
         if !isResuming, Self.isThere(in: folder.path) { continue }
-        try plan(mine, cells, command: command, isResuming: isResuming) { try goingOn($0, false) }
+        do {
+          try plan(mine, cells, claim, command: command, isResuming: isResuming) { try goingOn($0, false) }
+        } catch is WorkClaim.Lost { continue }
         return try publish(withReport: false)
       }
       if let signal = Interruption.signal { throw ExitCode(128 + signal) }
@@ -165,7 +167,7 @@ final class SharedGrid {
   }
 
   private func plan(
-    _ mine: ComparisonRecord, _ cells: [CellRecord], command: String, isResuming: Bool,
+    _ mine: ComparisonRecord, _ cells: [CellRecord], _ claim: WorkClaim, command: String, isResuming: Bool,
     goingOn: (ComparisonRecord) throws -> ComparisonRecord
   ) throws {
     let earlier = try Self.read(Plan.self, Self.plan(folder.path))
@@ -190,6 +192,7 @@ final class SharedGrid {
       // What a process left that ended before it had a plan.
       for cell in all { for isFinished in [true, false] { remove(cell, isFinished: isFinished) } }
     }
+    try claim.check()
     try folder.writeConfiguration(record, command: command)
     try AtomicFile.write(jsonText(of: Plan(record: record, cells: all)) + "\n", to: Self.plan(folder.path))
   }
@@ -256,7 +259,7 @@ final class SharedGrid {
       let left = cells.filter { runs[$0.record]?.isFinished != true }
       if left.isEmpty {
         record = try publish(withReport: true)
-        if record.runs.allSatisfy(\.isFinished) { try cleanUp() }
+        if record.runs.allSatisfy(\.isFinished) { try cleanUp(record.runs) }
         return (record, [])
       }
       // What nobody has begun comes first: a training that kills its process is not to keep all from the others.
@@ -291,9 +294,13 @@ final class SharedGrid {
     }
   }
 
-  /// Removes what nobody needs any more, and what killed processes have left half written.
-  private func cleanUp() throws {
+  /// Removes what nobody needs any more, and what killed processes have left, some of it half written.
+  private func cleanUp(_ runs: [RunRecord]) throws {
     try claims.removeDead()
+    for run in runs {
+      remove(run.cell, isFinished: false)
+      if run.isDone { folder.removeCheckpoint(run.fileStem) }
+    }
     for path in [folder.path, Self.place(folder.path)] {
       for name in try FileManager.default.contentsOfDirectory(atPath: path) where AtomicFile.isPart(name) {
         if let age = try claims.age("\(path)/\(name)"), age > sharing.timeout { unlink("\(path)/\(name)") }

@@ -44,10 +44,10 @@ import Testing
 
   @Test func aRenewedClaimStays() throws {
     let place = try Place()
-    let claim = try #require(try place.process(term: 0.6).claim(firstOf: ["a"]))
+    let claim = try #require(try place.process(term: 1.5).claim(firstOf: ["a"]))
     // The owner's term counts, not that of whoever looks.
     let other = try place.process(term: 0.1)
-    for _ in 0..<20 {
+    for _ in 0..<30 {
       #expect(try other.claim(firstOf: ["a"]) == nil)
       wait(0.1)
     }
@@ -95,8 +95,8 @@ import Testing
 
   @Test(arguments: [-500.0, 500]) func anotherClockDeceivesNobody(ahead: Double) throws {
     let place = try Place()
-    let process = try place.process(term: 0.4)
-    try place.put("a.claim-1", "0.4 s unless renewed; process 1 on elsewhere\n", age: ahead)
+    let process = try place.process(term: 2)
+    try place.put("a.claim-1", "2.0 s unless renewed; process 1 on elsewhere\n", age: ahead)
     // Alive, though its times are far off.
     for number in 0..<12 {
       try place.setAge(of: "a.claim-1", ahead - Double(number) / 100)
@@ -104,18 +104,18 @@ import Testing
       wait(0.1)
     }
     // No longer.
-    wait(0.3)
+    wait(1.1)
     #expect(try process.claim(firstOf: ["a"])?.generation == 2)
   }
 
   @Test func aClaimWithoutWordsCountsToo() throws {
     let place = try Place()
-    let process = try place.process(term: 0.4)
+    let process = try place.process(term: 1)
     // Its process was killed before it could write them.
     try place.put("a.claim-1", "", age: 0)
     #expect(try process.claim(firstOf: ["a"]) == nil)
     #expect(try process.holders().count == 1)
-    wait(0.5)
+    wait(1.1)
     #expect(try process.claim(firstOf: ["a"])?.predecessor == "a process that did not tell its name")
     for name in ["a.claim-x", "a.claim-0", "b", "c.claim-1.claim-2"] { try place.put(name, "", age: 0) }
     #expect(try process.claim(firstOf: ["b"])?.generation == 1)
@@ -142,12 +142,12 @@ import Testing
 
   @Test func whatCannotBeRenewedIsAnErrorAfterItsTerm() throws {
     let place = try Place()
-    let claim = try #require(try place.process(term: 0.4).claim(firstOf: ["a"]))
+    let claim = try #require(try place.process(term: 1).claim(firstOf: ["a"]))
     let away = place.path + "-away"
     try FileManager.default.moveItem(atPath: place.path, toPath: away)
     defer { try? FileManager.default.removeItem(atPath: away) }
     try claim.check()
-    wait(0.6)
+    wait(1.1)
     #expect(throws: FormatError.self) { try claim.check() }
     // The disk is back in time.
     try FileManager.default.moveItem(atPath: away, toPath: place.path)
