@@ -19,6 +19,9 @@ public enum AtomicFile {
     try file.write(bytes)
     try file.commit()
   }
+
+  /// Whether a file of this name is one that is being written, or was when its process was killed.
+  public static func isPart(_ name: String) -> Bool { name.hasPrefix(".norma-") && name.hasSuffix(".part") }
 }
 
 /// Folders for results.

@@ -8,6 +8,15 @@
 
 func errorText(_ code: Int32) -> String { String(cString: strerror(code)) }
 
+/// The name of this machine, as a part of file names.
+func hostName() -> String {
+  var name = [UInt8](repeating: 0, count: 256)
+  // A longer name is cut, and the last byte then ends it.
+  _ = name.withUnsafeMutableBytes { gethostname($0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count - 1) }
+  let text = String(decoding: name.prefix { $0 != 0 }, as: UTF8.self)
+  return text.isEmpty ? "localhost" : String(text.map { $0 == "/" ? "-" : $0 })
+}
+
 private func retrying(_ call: () -> Int) -> Int {
   while true {
     let result = call()
@@ -212,17 +221,23 @@ final class GrowingFile {
   }
 }
 
-/// A folder that only one process at a time may take for its own, for as long as this lives.
+/// A folder that only one process at a time may take for its own, or several that share it, for as long as this lives.
 public final class FolderLock {
   private let descriptor: Int32
 
+  /// - Parameter isShared: whether others may share the folder, with locks of the same kind.
   /// - Throws: ``FormatError`` where another process has taken the folder. Where the file system knows no locks, there is none.
-  public init(_ path: String) throws {
+  public init(_ path: String, isShared: Bool = false) throws {
     descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard descriptor >= 0 else { throw FormatError.folder(path, errorText(errno)) }
-    if flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
+    if flock(descriptor, (isShared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0, errno == EWOULDBLOCK {
+      let others =
+        !isShared && flock(descriptor, LOCK_SH | LOCK_NB) == 0 ? "processes that share it are" : "another process is"
       close(descriptor)
-      throw FormatError.writing(path, "another process is writing into this folder; wait for it or choose another one")
+      throw FormatError.writing(
+        path,
+        "\(others) writing into this folder\(isShared ? ", without sharing it" : ""); wait for the end or choose another one"
+      )
     }
   }
 

@@ -121,11 +121,3 @@ private func secondsSince1970() -> Double {
   clock_gettime(CLOCK_REALTIME, &time)
   return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }
-
-private func hostName() -> String {
-  var name = [UInt8](repeating: 0, count: 256)
-  // A longer name is cut, and the last byte then ends it.
-  _ = name.withUnsafeMutableBytes { gethostname($0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count - 1) }
-  let text = String(decoding: name.prefix { $0 != 0 }, as: UTF8.self)
-  return text.isEmpty ? "localhost" : String(text.map { $0 == "/" ? "-" : $0 })
-}

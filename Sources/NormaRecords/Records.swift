@@ -91,6 +91,8 @@ public struct RunRecord: Codable, Sendable, Equatable {
   /// Scores of the network of the chosen epoch (``bestEpoch``) by ``ScoreName``, on the test slices or, without any, on the
   /// validation slices; empty before the end of training.
   public var scores: [String: Double] = [:]
+  /// The machine and software that trained it last, where they are not ``ComparisonRecord/environment``; else nil.
+  public var environment: EnvironmentRecord?
   /// The threshold on probabilities that the scores of regions were taken at; chosen on the validation slices.
   public var threshold: Double?
 
@@ -105,6 +107,9 @@ public struct RunRecord: Codable, Sendable, Equatable {
 
   /// Whether it failed because the loss was no longer finite.
   public var hasDiverged: Bool { failure.map { $0.contains("NaN") || $0.contains("infinite") } ?? false }
+
+  /// Whether there is nothing to train again: a training that diverged would do so again, other failures may be mended.
+  public var isDone: Bool { isFinished && (failure == nil || hasDiverged) }
 
   public var trainingSeconds: Double { history.reduce(0) { $0 + $1.seconds } }
 
@@ -267,6 +272,14 @@ public struct ComparisonRecord: Codable, Sendable, Equatable {
   public var runs: [RunRecord]
   /// What the finished runs show together, one entry per batch size.
   public var analysis: [AnalysisRecord] = []
+
+  /// Whether all runs were trained on the machine and software that are told.
+  public var isOfOneEnvironment: Bool { runs.allSatisfy { $0.environment == nil } }
+
+  /// Puts a run in the place of that of the same cell, or at the end.
+  public mutating func put(_ run: RunRecord) {
+    if let place = runs.firstIndex(where: { $0.cell == run.cell }) { runs[place] = run } else { runs.append(run) }
+  }
 
   public init(
     started: String, environment: EnvironmentRecord, configuration: [String: String], data: DataRecord,

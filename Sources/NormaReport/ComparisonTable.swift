@@ -111,6 +111,11 @@ public enum ComparisonTable {
           : "Collapsed: try another --learning-rate\(data.unit == "slices" ? ", --class-weights balanced" : ""), or more epochs."
       )
     }
+    if !record.isOfOneEnvironment {
+      lines.append(
+        "The trainings come from different machines or versions, or had different numbers of threads: their times and memory "
+          + "cannot be compared, and equal seeds need not give equal numbers.")
+    }
     if isGrid {
       lines.append(
         "± is half the 95 % t interval of the mean over seeds. Every pair of norms is compared seed by seed; p is Holm-corrected "

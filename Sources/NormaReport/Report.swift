@@ -12,8 +12,6 @@ public struct Report: Sendable {
   public let record: ComparisonRecord
   /// The commands that make the runs, in parts of a line each.
   let commands: [[String]]
-  /// What else differs between the runs and limits what they show together.
-  let remarks: [String]
   let pictures: Pictures
 
   /// - Parameter folders: of runs, or the paths of their results.json. Several are merged: they may differ in norms, seeds,
@@ -45,7 +43,9 @@ public struct Report: Sendable {
     var places = Dictionary(merged.runs.indices.map { (merged.runs[$0].cell, (run: $0, folder: first.folder)) }) { $1 }
     for (folder, record) in runs.dropFirst() {
       try Self.checkThatTheyBelongTogether(first, (folder, record))
-      for run in record.runs {
+      for var run in record.runs {
+        run.environment = run.environment ?? record.environment
+        if run.environment == merged.environment { run.environment = nil }
         guard let place = places[run.cell] else {
           places[run.cell] = (merged.runs.count, folder)
           merged.runs.append(run)
@@ -70,12 +70,6 @@ public struct Report: Sendable {
     merged.analysis = merged.analyzed()
     record = merged
     commands = unique(runs.map(\.record.commandParts))
-    remarks =
-      Set(runs.map { "\($0.record.environment)" }).count > 1
-      ? [
-        "The runs come from different machines or versions (the table names the first), so their times and memory cannot be "
-          + "compared, and equal seeds need not give equal numbers."
-      ] : []
     pictures = Pictures(of: merged) { places[$0.cell]?.folder }
   }
 
@@ -137,8 +131,11 @@ extension ComparisonRecord {
   }
 
   /// The other options that two runs differ in, by name; nil for one that was not given.
-  public func differentOptions(from other: ComparisonRecord) -> [(name: String, here: String?, there: String?)] {
-    Set(configuration.keys).union(other.configuration.keys).subtracting(Self.gridOptions)
+  /// - Parameter free: those that may differ.
+  public func differentOptions(
+    from other: ComparisonRecord, besides free: Set<String> = gridOptions
+  ) -> [(name: String, here: String?, there: String?)] {
+    Set(configuration.keys).union(other.configuration.keys).subtracting(free)
       .filter { configuration[$0] != other.configuration[$0] }.sorted()
       .map { ($0, configuration[$0], other.configuration[$0]) }
   }

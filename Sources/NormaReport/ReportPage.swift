@@ -297,8 +297,8 @@ extension Report: PageParts {
         )
       }
     }
-    lines.append("Times and memory are of the machine named above.")
-    return lines + remarks
+    if record.isOfOneEnvironment { lines.append("Times and memory are of the machine named above.") }
+    return lines
   }
 
   // MARK: - Elements

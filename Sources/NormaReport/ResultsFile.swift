@@ -35,14 +35,19 @@ public enum ResultsFile {
       record.schemaVersion = ComparisonRecord.currentVersion
       record.configuration["model"] = "unet"
     }
+    try check(record.runs, path)
+    return record
+  }
+
+  /// - Throws: ``ResultsError`` for runs whose names could lead out of the folder.
+  public static func check(_ runs: [RunRecord], _ path: String) throws {
     // Parts of file names, some of which are removed.
-    if let run = record.runs.first(where: { run in
+    if let run = runs.first(where: { run in
       run.fileStem.isEmpty || run.fileStem.hasPrefix(".")
         || run.fileStem.utf8.contains { $0 == UInt8(ascii: "/") || $0 == 0 }
     }) {
       throw ResultsError("'\(path)' is damaged: '\(run.fileStem)' cannot be part of the names of files")
     }
-    return record
   }
 
   public static func record(fromText text: String) throws -> ComparisonRecord {

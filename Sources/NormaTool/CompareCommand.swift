@@ -31,6 +31,7 @@ struct CompareCommand: ParsableCommand {
   @OptionGroup(title: "Workers") var workers: WorkerOptions
   @OptionGroup(title: "Output") var output: OutputOptions
   @OptionGroup(title: "Configuration and going on") var resume: ResumeOptions
+  @OptionGroup(title: "Sharing the work") var share: ShareOptions
   @OptionGroup(title: "Messages") var logOptions: LogOptions
 
   static func parseNorms(_ text: String) throws -> [Normalization] {
@@ -42,6 +43,15 @@ struct CompareCommand: ParsableCommand {
   }
 
   func validate() throws {
+    if share.share {
+      guard output.output != nil || resume.resume != nil else {
+        throw ValidationError("--share needs the folder that all processes write into: give --output, or --resume.")
+      }
+      if output.overwrite {
+        throw ValidationError(
+          "--overwrite would remove what other processes of --share write: give one of them, or another --output.")
+      }
+    }
     if grid.batchSizes != nil, training.batchSize != nil {
       throw ValidationError("--batch-sizes lists all batch sizes: leave out --batch-size.")
     }
@@ -73,7 +83,7 @@ struct CompareCommand: ParsableCommand {
         command: "compare", model: model, norms: norms ?? model.norms, seeds: grid.seeds,
         optimizers: grid.optimizers?.values, batchSizes: grid.batchSizes?.values,
         learningRates: grid.learningRates?.values, score: grid.score, data: data, network: network, training: training,
-        output: output, resume: resume
+        output: output, resume: resume, sharing: share.sharing
       ).run()
     }
   }

@@ -32,6 +32,8 @@ struct Comparison {
   let training: TrainingCommandOptions
   let output: OutputOptions
   let resume: ResumeOptions
+  /// Nil for a process that has the folder for itself.
+  var sharing: Sharing?
 
   func run() throws {
     if resume.resume != nil, output.overwrite {
@@ -42,8 +44,13 @@ struct Comparison {
     }
     try model.check(given: data.given + network.given + training.given)
     let turns = WorkerTurns()
+    if turns != nil, sharing != nil {
+      throw ValidationError("--share has processes that train cells each by itself; leave out --share or the workers.")
+    }
     let resumed = turns.map(\.leads) ?? true ? try resume.folder(output) : nil
-    let earlier = try WorkerTurns.told { try resumed.map { try ResultsFile.read("\($0)/results.json") } }
+    let earlier = try WorkerTurns.told {
+      try resumed.map { try SharedGrid.record(in: $0) ?? ResultsFile.read("\($0)/results.json") }
+    }
     try Runtime.check()
     let instructions = try InstructionSet.current.get()
     // Before the first tensor, so that all are counted.
@@ -120,27 +127,42 @@ struct Comparison {
       }
     }
     let folder = try OutputFolder(
-      output, command: command, started: started, resuming: session.resumed, session.setting.earlier)
+      output, command: command, started: started, resuming: session.resumed, session.setting.earlier,
+      isShared: sharing != nil)
+    let environment = environment(device)
     var record = ComparisonRecord(
-      started: started.formatted(.iso8601), environment: environment(device),
-      configuration: configuration, data: prepared.data,
+      started: started.formatted(.iso8601), environment: environment, configuration: configuration, data: prepared.data,
       score: score)
-    if let earlier = folder.earlier {
-      try checkThatItGoesOn(record, earlier, grid, in: folder.path)
-      record.started = earlier.started
-      record.runs = earlier.runs
-      record.analysis = record.analyzed()
-      record.configuration = ComparisonRecord.configuration(
-        of: [earlier, record], seeds: earlier.runs.map(\.cell.seed) + grid.seeds)
+    // Ends what waits for other processes too.
+    Interruption.watch()
+    var begunIn = folder.earlier?.environment
+    let shared = try sharing.map { try SharedGrid(folder, $0, started: record.started) }
+    if let shared {
+      record = try shared.begin(
+        record, grid.cells.map(\.record), command: command, isResuming: session.resumed != nil
+      ) { [record] earlier, isJoining in
+        var whole = try goingOn(record, earlier, grid, in: folder.path, isJoining: isJoining)
+        whole.environment = earlier.environment
+        return whole
+      }
+      begunIn = record.environment
+    } else {
+      if let earlier = folder.earlier {
+        record = try goingOn(record, earlier, grid, in: folder.path)
+        for index in record.runs.indices
+        where record.runs[index].environment == nil && earlier.environment != environment {
+          record.runs[index].environment = earlier.environment
+        }
+      }
+      try folder.write(record)
+      try folder.writeConfiguration(record, command: command)
+      SharedGrid.remove(in: folder.path)
     }
-    try folder.write(record)
-    try folder.writeConfiguration(record, command: command)
-    // A training that diverged would do so again; other failures may be mended.
-    let done = Set(record.runs.filter { $0.isFinished && ($0.failure == nil || $0.hasDiverged) }.map(\.cell))
+    let done = Set(record.runs.filter(\.isDone).map(\.cell))
     // One that was killed right after it had finished a training left the checkpoint.
     for run in record.runs where done.contains(run.cell) { folder.removeCheckpoint(run.fileStem) }
     let cells = grid.cells.filter { !done.contains($0.record) }
-    let progress = Progress(runs: cells.count, epochs: options.epochs)
+    let progress = Progress(runs: cells.count, epochs: options.epochs, isShared: sharing != nil)
     log.info("\(prepared.data.name) → \(folder.path)")
     log.debug(
       "\(Processor.name), \(session.instructions) kernels, \(Runtime.threads) threads, libtorch \(Runtime.version), \(device)"
@@ -149,8 +171,7 @@ struct Comparison {
       every: .milliseconds(Int64(min(resume.checkpointMinutes, 1e9) * 60_000)),
       isInterrupted: { Interruption.signal != nil },
       onWrite: { log.debug("checkpoint '\($0)' in \(fixed($1, 2)) s") }, path: folder.checkpoint)
-    Interruption.watch()
-    if let earlier = folder.earlier, earlier.environment != record.environment {
+    if let begunIn, begunIn != environment {
       log.warning(
         """
         the run was begun on another machine, version or number of threads: its times cannot be compared with the new ones, and \
@@ -158,34 +179,59 @@ struct Comparison {
         """)
     }
     if !done.isEmpty { log.info("\(done.count) finished trainings are kept, \(cells.count) are to do") }
-    func interrupt() throws -> Never {
+    func interrupt(_ record: ComparisonRecord) throws -> Never {
       try folder.writeReport(record)
       try report(record, folder)
-      log.warning("interrupted; go on with: norma \(command) --resume \(shellWord(folder.path))")
+      log.warning(
+        "interrupted; go on with: norma \(command) --resume \(shellWord(folder.path))\(sharing == nil ? "" : " --share")"
+      )
       throw ExitCode(128 + (Interruption.signal ?? 0))
     }
-    for (index, cell) in cells.enumerated() {
-      if Interruption.signal != nil {
-        try turns?.tell(nil)
-        try interrupt()
-      }
+    func train(
+      _ cell: Grid.Cell, index: Int, _ record: inout ComparisonRecord,
+      _ turn: (grid: SharedGrid, claim: WorkClaim)? = nil
+    ) throws {
       let title = parts(cell, record).joined(separator: " ")
       progress.begin(title, index: index)
       // Overlays of one seed show what there is to see.
       do {
-        try train(
-          cell, experiment, prepared, progress, folder, &record, pictures: cell.record.seed == grid.seeds[0])
+        try self.train(
+          cell, experiment, prepared, progress, folder, &record, environment, turn,
+          pictures: cell.record.seed == grid.seeds[0])
       } catch is TrainingInterrupted {
-        try interrupt()
+        if let turn {
+          turn.claim.release()
+          record = try turn.grid.publish(withReport: true)
+        }
+        try interrupt(record)
       }
       if let failure = record.runs.first(where: { $0.cell == cell.record })?.failure {
         log.warning("\(title): \(failure)")
       }
     }
-    try turns?.tell(nil)
-    // Where nothing was left to do, none is written yet.
-    if cells.isEmpty { try folder.writeReport(record) }
-    try report(record, folder)
+    if let shared {
+      let (whole, others) = try shared.work(grid.cells, interrupt: interrupt) { cell, claim, left, record in
+        try train(cell, index: cells.count - left, &record, (shared, claim))
+      }
+      try report(whole, folder)
+      if !others.isEmpty {
+        log.info("still under way elsewhere: \(others.joined(separator: "; "))")
+        return
+      }
+      record = whole
+    } else {
+      for (index, cell) in cells.enumerated() {
+        if Interruption.signal != nil {
+          try turns?.tell(nil)
+          try interrupt(record)
+        }
+        try train(cell, index: index, &record)
+      }
+      try turns?.tell(nil)
+      // Where nothing was left to do, none is written yet.
+      if cells.isEmpty { try folder.writeReport(record) }
+      try report(record, folder)
+    }
     if grid.contenders.contains(where: { name in record.runs.allSatisfy { $0.norm != name || $0.failure != nil } }) {
       throw ExitCode.failure
     }
@@ -196,31 +242,45 @@ struct Comparison {
   }
 
   /// Trains one cell and writes all it leaves; `record` is kept up to date on disk after every epoch.
+  /// - Parameter turn: what other processes are told by, and may take the cell over by: then `WorkClaim.Lost` is thrown.
   private func train<Work: Workload>(
     _ cell: Grid.Cell, _ experiment: Experiment<Work>, _ prepared: Prepared<Work>, _ progress: Progress,
-    _ folder: OutputFolder, _ record: inout ComparisonRecord, pictures: Bool
+    _ folder: OutputFolder, _ record: inout ComparisonRecord, _ environment: EnvironmentRecord,
+    _ turn: (grid: SharedGrid, claim: WorkClaim)?, pictures: Bool
   ) throws {
     TensorMemory.returnUnused()
     TensorMemory.resetPeak()
     // A peak that cannot be reset is of earlier runs too, and not told.
     let hasOwnPeak = ProcessMemory.resetPeak()
-    let earlier = record.runs.firstIndex { $0.cell == cell.record }
-    let place = earlier ?? record.runs.count
+    let earlier = record.runs.first { $0.cell == cell.record }
     func update(_ run: RunRecord) throws {
-      if place < record.runs.count { record.runs[place] = run } else { record.runs.append(run) }
+      try turn?.claim.check()
       try folder.writeHistory(run)
-      try folder.write(record)
+      var run = run
+      run.environment = environment == record.environment ? nil : environment
+      if let turn {
+        try turn.grid.keep(run, &record)
+      } else {
+        record.put(run)
+        if run.isFinished { record.analysis = record.analyzed() }
+        try folder.write(record)
+        if run.isFinished { try folder.writeReport(record) }
+      }
     }
-    let stem = earlier.map { record.runs[$0].fileStem } ?? fileName(parts(cell, record).joined(separator: "-"))
+    let stem = earlier?.fileStem ?? fileName(parts(cell, record).joined(separator: "-"))
     let board = try folder.tensorBoard(stem)
-    // One that another run has left is not this one's.
-    if folder.earlier == nil { folder.removeCheckpoint(stem) }
+    // One that another run has left is not this one's, whose record is written before the first checkpoint.
+    if earlier == nil { folder.removeCheckpoint(stem) }
     var (shown, isFirst) = (0, true)
     try WorkerTurns()?.tell(cell.record, fileStem: stem)
     let outcome = try experiment.train(
       cell, fileStem: stem, peakProcessBytes: { hasOwnPeak ? ProcessMemory.peakResidentBytes : nil },
-      onStep: { progress.step($0) },
+      onStep: {
+        try turn?.claim.check()
+        progress.step($0)
+      },
       onUpdate: { run in
+        try turn?.claim.check()
         for (epoch, mixes) in zip(run.history, run.mixes).dropFirst(shown) {
           // Those of a checkpoint have been told before.
           if !isFirst { progress.epoch(epoch) }
@@ -240,6 +300,7 @@ struct Comparison {
           try folder.writeWeights(model, fileStem: stem, isLast: true, metadata: metadata(model, prepared))
         }
       })
+    try turn?.claim.check()
     if let (model, evaluation) = outcome.best {
       try prepared.write(
         evaluation,
@@ -249,12 +310,9 @@ struct Comparison {
     }
     try board.close()
     // Finished only now that its files are there.
-    record.runs[place] = outcome.record
-    record.analysis = record.analyzed()
     try update(outcome.record)
-    try folder.writeReport(record)
     // Other failures than of the training itself may be mended.
-    if outcome.record.failure == nil || outcome.record.hasDiverged { folder.removeCheckpoint(stem) }
+    if outcome.record.isDone { folder.removeCheckpoint(stem) }
   }
 
   /// The norm, and what else tells the cell from others. A grid that becomes wider adds parts: names with and without one differ.
@@ -272,19 +330,35 @@ struct Comparison {
     "images", "labels", "content", "styles", "features", "flow-u", "flow-v", "strain", "scores",
   ]
 
+  /// The record of a run that goes on.
+  /// - Parameter isJoining: whether the grids must be equal, as others work off the earlier one.
+  private func goingOn(
+    _ record: ComparisonRecord, _ earlier: ComparisonRecord, _ grid: Grid, in folder: String, isJoining: Bool = false
+  ) throws -> ComparisonRecord {
+    try checkThatItGoesOn(record, earlier, grid, in: folder, isJoining: isJoining)
+    var whole = record
+    (whole.started, whole.runs) = (earlier.started, earlier.runs)
+    whole.configuration = ComparisonRecord.configuration(
+      of: [earlier, record], seeds: earlier.runs.map(\.cell.seed) + grid.seeds)
+    whole.analysis = whole.analyzed()
+    return whole
+  }
+
   /// - Throws: unless the records differ in what a wider grid may differ in alone.
   private func checkThatItGoesOn(
-    _ record: ComparisonRecord, _ earlier: ComparisonRecord, _ grid: Grid, in folder: String
+    _ record: ComparisonRecord, _ earlier: ComparisonRecord, _ grid: Grid, in folder: String, isJoining: Bool
   ) throws {
     // The data are told apart by their digest, wherever they lie; threads change rounding and times, which is warned of.
     // Another number of workers goes on, with other batches.
     let free = ["threads", "workers"] + (earlier.data.digest == nil ? [] : Self.pathOptions)
-    let different = record.differentOptions(from: earlier).filter { !free.contains($0.name) }
+    let different = record.differentOptions(
+      from: earlier, besides: isJoining ? [] : ComparisonRecord.gridOptions
+    ).filter { !free.contains($0.name) }
     guard different.isEmpty else {
       let list = different.map { "--\($0.name) \($0.there ?? "not given") there, \($0.here ?? "not given") now" }
       throw ToolError(
         "the run in '\(folder)' cannot go on with other options (\(list.joined(separator: "; "))); give the same ones or "
-          + "another --output")
+          + (isJoining ? "another --output; --resume in the place of --output may widen the grid" : "another --output"))
     }
     guard record.score == earlier.score else {
       throw ToolError(

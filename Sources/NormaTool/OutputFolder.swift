@@ -21,23 +21,28 @@ struct OutputFolder {
 
   /// Makes the folder. Nothing of an earlier run is replaced unless asked for.
   ///   - earlier: the record of the run in it, when that goes on.
+  ///   - isShared: whether other processes may write into it at the same time.
   init(
-    _ options: OutputOptions, command: String, started: Date, resuming resumed: String?, _ earlier: ComparisonRecord?
+    _ options: OutputOptions, command: String, started: Date, resuming resumed: String?, _ earlier: ComparisonRecord?,
+    isShared: Bool = false
   )
     throws
   {
     path = resumed ?? options.output ?? Self.defaultPath(command, started)
     self.earlier = earlier
     let exists = Folder.exists("\(path)/results.json")
-    if exists, !options.overwrite, resumed == nil {
+    if exists, !options.overwrite, resumed == nil, !(isShared && SharedGrid.isThere(in: path)) {
       throw ToolError(
         "'\(path)' already holds the results of a run; choose another --output, pass --resume '\(path)' to go on with it, or "
           + "--overwrite to replace them")
     }
     try Folder.make("\(path)/overlays")
-    lock = try FolderLock(path)
-    // What a process that was killed left half written.
-    for name in names(in: path) where name.hasPrefix(".norma-") && name.hasSuffix(".part") { remove("\(path)/\(name)") }
+    lock = try FolderLock(path, isShared: isShared)
+    if !isShared { try SharedGrid.checkThatNobodyShares(path) }
+    // What a process that was killed left half written; others that share the folder may be writing some.
+    for name in names(in: path) where !isShared && AtomicFile.isPart(name) {
+      remove("\(path)/\(name)")
+    }
     // In a folder without results nothing is this tool's to remove.
     if exists, options.overwrite { removeEarlierResults() }
   }

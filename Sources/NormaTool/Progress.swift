@@ -14,6 +14,8 @@ import NormaTraining
 final class Progress {
   private let runs: Int
   private let epochs: Int
+  /// Whether other processes do some of the runs.
+  private let isShared: Bool
   private let clock = ContinuousClock()
   private var runIndex = 0
   private var runStart: ContinuousClock.Instant
@@ -24,9 +26,10 @@ final class Progress {
   /// After the first steps, which take longer than the others.
   private var warm: (step: Int, time: ContinuousClock.Instant)?
 
-  init(runs: Int, epochs: Int) {
+  init(runs: Int, epochs: Int, isShared: Bool = false) {
     self.runs = runs
     self.epochs = epochs
+    self.isShared = isShared
     runStart = clock.now
   }
 
@@ -50,7 +53,9 @@ final class Progress {
         let from = warm.flatMap { $0.step < done ? $0 : nil } ?? (step: before, time: runStart)
         let perStep = (now - from.time) / .seconds(1) / Double(done - from.step)
         let all = perStep * Double(epochs * progress.stepsPerEpoch * runs - before)
-        log.info("about \(NormaReport.clock(all)) for the whole run, by the first steps")
+        log.info(
+          "about \(NormaReport.clock(all)) for the whole run\(isShared ? " by one process alone" : ""), by the first steps"
+        )
       }
       return
     }

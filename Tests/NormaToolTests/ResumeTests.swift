@@ -14,7 +14,7 @@ import Testing
   ]
 
   /// What must not depend on interruptions: histories, mixes and scores without times, and the files.
-  private struct Result: Equatable {
+  struct Result: Equatable {
     var runs: [RunRecord]
     let files: [String: Data]
 
