@@ -42,9 +42,7 @@ struct Comparison {
       throw ValidationError("--resume '\(resumed)' writes into that folder: leave out --output.")
     }
     try model.check(given: data.given + network.given + training.given)
-    let earlier = try resume.resume.map {
-      try SharedGrid.record(in: $0) ?? ResultsFile.read("\($0)/results.json")
-    }
+    let earlier = try resume.resume.map { try OutputFolder.record(in: $0) }
     try Runtime.check()
     let instructions = try InstructionSet.current.get()
     // Before the first tensor, so that all are counted.
@@ -55,7 +53,7 @@ struct Comparison {
       options: try training.options(defaults: model.defaults),
       batchSize: training.batchSize ?? model.defaults.batchSize, isRepeated: seeds > 1, earlier: earlier)
     let session = Session(
-      started: Date(), device: device, instructions: "\(instructions)", setting: setting, earlier: earlier)
+      started: Date(), device: device, instructions: "\(instructions)", setting: setting)
     switch model {
     case .unet: try run(unet(setting), session)
     case .alexnet: try run(alexnet(setting), session)
@@ -81,11 +79,10 @@ struct Comparison {
     let device: Device
     let instructions: String
     let setting: Setting
-    let earlier: ComparisonRecord?
   }
 
   private func run<Work: Workload>(_ prepared: Prepared<Work>, _ session: Session) throws {
-    let (started, device, earlier) = (session.started, session.device, session.earlier)
+    let (started, device) = (session.started, session.device)
     let options = prepared.work.options
     var experiment = Experiment(prepared.work)
     experiment.diagnoses = training.diagnose
@@ -104,7 +101,7 @@ struct Comparison {
     }
 
     let folder = try OutputFolder(
-      output, command: command, started: started, resuming: resume.resume, earlier, isShared: sharing != nil)
+      output, command: command, started: started, resuming: resume.resume, isShared: sharing != nil)
     let environment = environment(device)
     var record = ComparisonRecord(
       started: started.formatted(.iso8601), environment: environment,
