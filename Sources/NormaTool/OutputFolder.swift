@@ -39,10 +39,7 @@ struct OutputFolder {
     if !isShared { try SharedGrid.checkThatNobodyShares(path) }
     // Only now does nobody else write there.
     earlier = try resumed.map { try Self.record(in: $0) }
-    // What a process that was killed left half written; others that share the folder may be writing some.
-    for name in names(in: path) where !isShared && AtomicFile.isPart(name) {
-      remove("\(path)/\(name)")
-    }
+    if !isShared { removeParts { _ in true } }
     // In a folder without results nothing is this tool's to remove.
     if exists, options.overwrite { removeEarlierResults() }
   }
@@ -50,6 +47,16 @@ struct OutputFolder {
   /// What there is of the run in a folder.
   static func record(in folder: String) throws -> ComparisonRecord {
     try SharedGrid.record(in: folder) ?? ResultsFile.read("\(folder)/results.json")
+  }
+
+  /// Removes what processes that were killed have left half written.
+  /// - Parameter isDead: whether nobody writes the file any more, given its path.
+  func removeParts(where isDead: (String) throws -> Bool) rethrows {
+    for folder in [path, "\(path)/charts", "\(path)/overlays", SharedGrid.place(path)] {
+      for name in names(in: folder) where AtomicFile.isPart(name) {
+        if try isDead("\(folder)/\(name)") { remove("\(folder)/\(name)") }
+      }
+    }
   }
 
   /// Removes what this tool writes per norm, so that nothing stays of norms that are not trained again.

@@ -48,7 +48,7 @@ final class SharedGrid {
     claims = try WorkClaims(Self.place(folder.path), term: sharing.timeout, started: started)
   }
 
-  private static func place(_ folder: String) -> String { "\(folder)/shared" }
+  static func place(_ folder: String) -> String { "\(folder)/shared" }
   private static func plan(_ folder: String) -> String { "\(place(folder))/run.json" }
   /// What is claimed to change the plan.
   private static let planning = "run"
@@ -303,11 +303,7 @@ final class SharedGrid {
       remove(run.cell, isFinished: false)
       if run.isDone { folder.removeCheckpoint(run.fileStem) }
     }
-    for path in [folder.path, Self.place(folder.path)] {
-      for name in try FileManager.default.contentsOfDirectory(atPath: path) where AtomicFile.isPart(name) {
-        if let age = try claims.age("\(path)/\(name)"), age > sharing.timeout { unlink("\(path)/\(name)") }
-      }
-    }
+    try folder.removeParts { try claims.age($0) ?? 0 > sharing.timeout }
   }
 
   /// Long enough not to trouble a file server with many waiting; short enough for a person, and for a term.
