@@ -134,6 +134,20 @@ CTWork ct_group_all_gather(CTGroup handle, CTTensor output, CTTensor input) {
   });
 }
 
+CTWork ct_group_send(CTGroup handle, CTTensor tensor, int rank) {
+  return guarded([&]() -> CTWork {
+    std::vector<at::Tensor> tensors{borrow(tensor)};
+    return own(group(handle).send(tensors, rank, 0));
+  });
+}
+
+CTWork ct_group_receive(CTGroup handle, CTTensor tensor, int rank) {
+  return guarded([&]() -> CTWork {
+    std::vector<at::Tensor> tensors{borrow(tensor)};
+    return own(group(handle).recv(tensors, rank, 0));
+  });
+}
+
 int ct_work_wait(CTWork handle) {
   auto work = c10::intrusive_ptr<c10d::Work>::reclaim(reinterpret_cast<c10d::Work *>(handle));
   return guarded([&]() -> int {

@@ -51,9 +51,9 @@ public final class ProcessGroup: @unchecked Sendable {
 
   /// What a lane has carried.
   public struct Traffic: Sendable, Equatable {
-    /// Collective operations.
+    /// Collective operations, and messages of this process to others.
     public var operations = 0
-    /// Of the tensors, as each process gave them.
+    /// Of the tensors that this process gave.
     public var bytes = 0
     /// How long callers waited.
     public var waitSeconds = 0.0
@@ -182,7 +182,7 @@ public final class ProcessGroup: @unchecked Sendable {
       throw cause(of: TensorError.last("Gloo"), after: 0)
     }
     traffic.withLock {
-      $0[lane, default: Traffic()].operations += 1
+      $0[lane, default: Traffic()].operations += bytes > 0 ? 1 : 0
       $0[lane, default: Traffic()].bytes += bytes
     }
     return Pending(group: self, lane: lane, work: Pending.Work(work), tensors: tensors)
@@ -194,11 +194,38 @@ public final class ProcessGroup: @unchecked Sendable {
     try begin(lane, [tensor], bytes: tensor.count * tensor.dtype.size) { ct_group_all_reduce($0, tensor.handle) }
   }
 
-  /// The sum over all processes.
+  /// The sum of a few numbers over all processes, the same bits in all.
+  ///
+  /// Processes exchange their sums in pairs at distances 1, 2, 4, …: so many times the latency of a message as the number of processes has bits, where
+  /// Gloo's own ring takes 2 (size − 1) times. Beyond a power of two, the rest hand theirs in and get the sum.
+  ///
+  /// Thakur, Rabenseifner & Gropp 2005, "Optimization of Collective Communication Operations in MPICH", section 4.5 (recursive doubling).
   public func sum(_ values: [Double], on lane: Lane = .control) throws -> [Double] {
-    let tensor = try Tensor(values)
-    try beginSum(tensor, on: lane).wait()
-    return try tensor.array()
+    var values = values
+    let cube = 1 << (Int.bitWidth - 1 - size.leadingZeroBitCount)
+    func exchange(with other: Int, sends: Bool = true, receives: Bool = true) throws -> [Double] {
+      let (own, given) = (try Tensor(values), try Tensor.empty([values.count], dtype: .float64))
+      let bytes = values.count * DType.float64.size
+      let sent = try sends ? begin(lane, [own], bytes: bytes) { ct_group_send($0, own.handle, Int32(other)) } : nil
+      let received =
+        try receives ? begin(lane, [given], bytes: 0) { ct_group_receive($0, given.handle, Int32(other)) } : nil
+      try received?.wait()
+      try sent?.wait()
+      return receives ? try given.array() : []
+    }
+    func add(_ others: [Double]) { for index in values.indices { values[index] += others[index] } }
+    if rank >= cube {
+      _ = try exchange(with: rank - cube, receives: false)
+      return try exchange(with: rank - cube, sends: false)
+    }
+    if rank + cube < size { add(try exchange(with: rank + cube, sends: false)) }
+    var distance = 1
+    while distance < cube {
+      add(try exchange(with: rank ^ distance))
+      distance *= 2
+    }
+    if rank + cube < size { _ = try exchange(with: rank + cube, receives: false) }
+    return values
   }
 
   /// Replaces the tensors' elements by those of another process.
@@ -222,6 +249,9 @@ public final class ProcessGroup: @unchecked Sendable {
     return counts.enumerated().map { Array(all[$0 * most..<$0 * most + $1]) }
   }
 
+  /// A number of every process, by rank.
+  public func gather(_ number: Double) throws -> [Double] { try gather(Tensor([number])).array() }
+
   /// Vectors of the same extent one after the other.
   private func gather(_ tensor: Tensor) throws -> Tensor {
     let all = try Tensor.zeros([size * tensor.count], dtype: tensor.dtype)
@@ -231,8 +261,8 @@ public final class ProcessGroup: @unchecked Sendable {
     return all
   }
 
-  /// What each lane has carried so far.
-  public var carried: [Lane: Traffic] { traffic.withLock { $0 } }
+  /// What a lane has carried so far.
+  public func carried(on lane: Lane) -> Traffic { traffic.withLock { $0[lane, default: Traffic()] } }
 
   // MARK: - Ending
 

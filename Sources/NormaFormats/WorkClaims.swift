@@ -115,7 +115,7 @@ public final class WorkClaims: Sendable {
   /// Nanoseconds since 1970 by the file system's clock. That a file comes and goes also has a network file system's client look at the folder
   /// anew, which it would list from memory otherwise.
   fileprivate func clock() throws -> Int {
-    let path = "\(folder)/.clock-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+    let path = "\(folder)/.norma-clock-\(String(UInt64.random(in: .min ... .max), radix: 16)).part"
     let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o666)
     guard descriptor >= 0 else { throw FormatError.writing(path, errorText(errno)) }
     defer {

@@ -49,7 +49,7 @@ struct Comparison {
     }
     let resumed = turns.map(\.leads) ?? true ? try resume.folder(output) : nil
     let earlier = try WorkerTurns.told {
-      try resumed.map { try SharedGrid.record(in: $0) ?? ResultsFile.read("\($0)/results.json") }
+      try resumed.map { try OutputFolder.record(in: $0) }
     }
     try Runtime.check()
     let instructions = try InstructionSet.current.get()
@@ -127,8 +127,7 @@ struct Comparison {
       }
     }
     let folder = try OutputFolder(
-      output, command: command, started: started, resuming: session.resumed, session.setting.earlier,
-      isShared: sharing != nil)
+      output, command: command, started: started, resuming: session.resumed, isShared: sharing != nil)
     let environment = environment(device)
     var record = ComparisonRecord(
       started: started.formatted(.iso8601), environment: environment, configuration: configuration, data: prepared.data,

@@ -20,16 +20,14 @@ struct OutputFolder {
   let earlier: ComparisonRecord?
 
   /// Makes the folder. Nothing of an earlier run is replaced unless asked for.
-  ///   - earlier: the record of the run in it, when that goes on.
+  ///   - resumed: the folder of the run that goes on.
   ///   - isShared: whether other processes may write into it at the same time.
   init(
-    _ options: OutputOptions, command: String, started: Date, resuming resumed: String?, _ earlier: ComparisonRecord?,
-    isShared: Bool = false
+    _ options: OutputOptions, command: String, started: Date, resuming resumed: String?, isShared: Bool = false
   )
     throws
   {
     path = resumed ?? options.output ?? Self.defaultPath(command, started)
-    self.earlier = earlier
     let exists = Folder.exists("\(path)/results.json")
     if exists, !options.overwrite, resumed == nil, !(isShared && SharedGrid.isThere(in: path)) {
       throw ToolError(
@@ -39,12 +37,26 @@ struct OutputFolder {
     try Folder.make("\(path)/overlays")
     lock = try FolderLock(path, isShared: isShared)
     if !isShared { try SharedGrid.checkThatNobodyShares(path) }
-    // What a process that was killed left half written; others that share the folder may be writing some.
-    for name in names(in: path) where !isShared && AtomicFile.isPart(name) {
-      remove("\(path)/\(name)")
-    }
+    // Only now does nobody else write there.
+    earlier = try resumed.map { try Self.record(in: $0) }
+    if !isShared { removeParts { _ in true } }
     // In a folder without results nothing is this tool's to remove.
     if exists, options.overwrite { removeEarlierResults() }
+  }
+
+  /// What there is of the run in a folder.
+  static func record(in folder: String) throws -> ComparisonRecord {
+    try SharedGrid.record(in: folder) ?? ResultsFile.read("\(folder)/results.json")
+  }
+
+  /// Removes what processes that were killed have left half written.
+  /// - Parameter isDead: whether nobody writes the file any more, given its path.
+  func removeParts(where isDead: (String) throws -> Bool) rethrows {
+    for folder in [path, "\(path)/charts", "\(path)/overlays", SharedGrid.place(path)] {
+      for name in names(in: folder) where AtomicFile.isPart(name) {
+        if try isDead("\(folder)/\(name)") { remove("\(folder)/\(name)") }
+      }
+    }
   }
 
   /// Removes what this tool writes per norm, so that nothing stays of norms that are not trained again.
@@ -63,6 +75,7 @@ struct OutputFolder {
     for run in (try? ResultsFile.read("\(path)/results.json"))?.runs ?? [] {
       self.remove("\(path)/tensorboard/\(run.fileStem)")
     }
+    SharedGrid.remove(in: path)
     self.remove("\(path)/report.html")
     remove(in: "\(path)/charts") { $0.hasSuffix(".svg") }
     remove(in: "\(path)/overlays") { $0.hasSuffix(".png") }

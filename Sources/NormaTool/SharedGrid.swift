@@ -48,7 +48,7 @@ final class SharedGrid {
     claims = try WorkClaims(Self.place(folder.path), term: sharing.timeout, started: started)
   }
 
-  private static func place(_ folder: String) -> String { "\(folder)/shared" }
+  static func place(_ folder: String) -> String { "\(folder)/shared" }
   private static func plan(_ folder: String) -> String { "\(place(folder))/run.json" }
   /// What is claimed to change the plan.
   private static let planning = "run"
@@ -81,13 +81,14 @@ final class SharedGrid {
     return record
   }
 
-  /// A finished training has another file than one under way: whoever slept while he wrote the one does not replace the other.
+  /// A finished training has another file than one under way: what a process writes that slept meanwhile does not replace it.
   private static func file(_ cell: CellRecord, isFinished: Bool, in folder: String) -> String {
     "\(place(folder))/\(name(cell)).\(isFinished ? "" : "unfinished.")json"
   }
 
   private static func run(_ cell: CellRecord, in folder: String) throws -> RunRecord? {
-    for isFinished in [true, false] {
+    // It may come to its end between the first two.
+    for isFinished in [true, false, true] {
       let path = file(cell, isFinished: isFinished, in: folder)
       guard let run = try read(RunRecord.self, path) else { continue }
       guard run.cell == cell else {
@@ -106,7 +107,7 @@ final class SharedGrid {
       if let data = FileManager.default.contents(atPath: path) {
         do { return try NormaRecords.record(type, fromJSON: String(decoding: data, as: UTF8.self)) } catch {
           throw ToolError(
-            "'\(path)' is damaged (\(error)); remove it, so that the training goes on from its checkpoint or is begun anew"
+            "'\(path)' is damaged (\(error)); remove it and go on with --resume, which begins anew what is missing"
           )
         }
       }
@@ -133,8 +134,7 @@ final class SharedGrid {
     guard (try? read(Plan.self, plan(folder))) != nil else { return }
     let place = place(folder)
     for name in (try? FileManager.default.contentsOfDirectory(atPath: place)) ?? []
-    where name.hasSuffix(".json") || name.contains(".claim-") || name.hasPrefix(".clock-") || name.hasPrefix(".norma-")
-    {
+    where name.hasSuffix(".json") || name.contains(".claim-") || AtomicFile.isPart(name) {
       unlink("\(place)/\(name)")
     }
     rmdir(place)
@@ -173,8 +173,7 @@ final class SharedGrid {
     let earlier = try Self.read(Plan.self, Self.plan(folder.path))
     var record = mine
     if isResuming {
-      record = try goingOn(
-        Self.record(in: folder.path) ?? ResultsFile.read("\(folder.path)/results.json"))
+      record = try goingOn(OutputFolder.record(in: folder.path))
       // A failure is tried again once, not by everyone who joins.
       let isNew = try claims.holders().keys.allSatisfy { $0 == Self.planning }
       for var run in record.runs where earlier == nil || isNew && run.isFinished && !run.isDone {
@@ -246,7 +245,7 @@ final class SharedGrid {
   /// - Parameters:
   ///   - interrupt: called instead of going on, when the process is to end.
   ///   - train: trains a cell; told how many are before it, of those that are unfinished.
-  /// - Returns: the run as it is at the end, and who has the trainings that are still under way, which is empty if waited for.
+  /// - Returns: the run as it is at the end, and the trainings that others have still under way: none if they are waited for.
   func work(
     _ cells: [Grid.Cell], interrupt: (ComparisonRecord) throws -> Never,
     train: (_ cell: Grid.Cell, _ claim: WorkClaim, _ left: Int, _ record: inout ComparisonRecord) throws -> Void
@@ -283,8 +282,11 @@ final class SharedGrid {
         isToldOfWaiting = false
         continue
       }
-      let others = try claims.holders().filter { $0.key != Self.planning }.sorted { $0.key < $1.key }
-        .map { "\($0.key) (\($0.value))" }
+      let holders = try claims.holders()
+      let others = left.map { cell in
+        let name = Self.name(cell.record)
+        return "\(name) (\(holders[name] ?? "its process gives no sign of life"))"
+      }
       if !sharing.waits { return (try publish(withReport: true), others) }
       if !isToldOfWaiting {
         log.info("waiting for what others train: \(others.joined(separator: "; "))")
@@ -301,11 +303,7 @@ final class SharedGrid {
       remove(run.cell, isFinished: false)
       if run.isDone { folder.removeCheckpoint(run.fileStem) }
     }
-    for path in [folder.path, Self.place(folder.path)] {
-      for name in try FileManager.default.contentsOfDirectory(atPath: path) where AtomicFile.isPart(name) {
-        if let age = try claims.age("\(path)/\(name)"), age > sharing.timeout { unlink("\(path)/\(name)") }
-      }
-    }
+    try folder.removeParts { try claims.age($0) ?? 0 > sharing.timeout }
   }
 
   /// Long enough not to trouble a file server with many waiting; short enough for a person, and for a term.

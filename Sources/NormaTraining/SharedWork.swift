@@ -50,66 +50,40 @@ extension ProcessGroup {
   }
 }
 
-/// What the processes of a group tell each other in every round, on the way while the backward pass runs: losses and scores, which become those of
-/// all their samples together; whether to stop or to write a checkpoint; and statistics that every process took by itself, which become their mean
-/// weighted by the samples, as if the processes were ghost batches of one.
-struct RoundMessage {
-  private let names: [ScoreName]
-  private let buffers: [Tensor]
-  private let numbers: Tensor
-  private let pending: ProcessGroup.Pending
-
-  /// What all have told.
-  struct Answer {
-    /// Sums over the samples.
-    var loss: Double
-    var scores: [ScoreName: Double]
-    var stops: Bool
-    var writes: Bool
-  }
+/// What the processes of a group tell each other in every round: losses and scores, which become those of all their samples together; whether to stop
+/// or to write a checkpoint; and statistics that every process took by itself, which become their mean weighted by the samples, as if the
+/// processes were ghost batches of one.
+struct RoundReport {
+  /// Sums over the samples of all.
+  private(set) var loss: Double
+  private(set) var scores: [ScoreName: Double]
+  private(set) var stops: Bool
+  private(set) var writes: Bool
 
   /// - Parameters:
   ///   - count: samples of this process that count.
   ///   - loss: their mean, as the scores.
+  ///   - statistics: [C] each.
   init(
     _ group: ProcessGroup, count: Int, loss: Double, scores: [ScoreName: Double], stops: Bool, writes: Bool,
-    buffers: [Tensor]
+    statistics: [Tensor]
   ) throws {
-    names = scores.keys.sorted { $0.rawValue < $1.rawValue }
-    self.buffers = buffers
+    let names = scores.keys.sorted { $0.rawValue < $1.rawValue }
     let weight = Double(count)
-    var told = [weight, stops ? 1 : 0, writes ? 1 : 0, weight == 0 ? 0 : loss * weight]
-    for name in names { told.append(weight == 0 ? 0 : scores[name, default: 0] * weight) }
-    let own = told
-    numbers = try withoutGradients {
-      let head = try Tensor(own)
-      if buffers.isEmpty { return head }
-      let device = buffers[0].device
-      let parts = try buffers.map { try $0.detached().reshaped([-1]).to(dtype: .float64) }
-      return try Tensor.concatenate([head.to(device: device)] + parts.map { try $0 * weight }, dimension: 0)
-        .to(device: .cpu)
+    var numbers = [weight, stops ? 1 : 0, writes ? 1 : 0]
+    // What does not count may be no number at all.
+    numbers += ([loss] + names.map { scores[$0, default: 0] }).map { count == 0 ? 0 : $0 * weight }
+    for tensor in statistics { numbers += try tensor.array(of: Double.self).map { count == 0 ? 0 : $0 * weight } }
+    numbers = try group.sum(numbers)
+    var rest = numbers.dropFirst(4)
+    self.loss = numbers[3]
+    self.scores = [ScoreName: Double](uniqueKeysWithValues: zip(names, rest.prefix(names.count)).map { ($0, $1) })
+    (self.stops, self.writes) = (numbers[1] > 0, numbers[2] > 0)
+    rest = rest.dropFirst(names.count)
+    for tensor in statistics {
+      let mean = try Tensor(rest.prefix(tensor.count).map { $0 / numbers[0] }).to(dtype: tensor.dtype)
+      try withoutGradients { try tensor.copy(from: mean) }
+      rest = rest.dropFirst(tensor.count)
     }
-    pending = try group.beginSum(numbers, on: .control)
-  }
-
-  /// Waits for the others, and gives the statistics their means.
-  func wait() throws -> Answer {
-    try pending.wait()
-    let told: [Double] = try numbers.sliced(0..<4 + names.count).array()
-    if !buffers.isEmpty {
-      try withoutGradients {
-        var start = 4 + names.count
-        let means = try numbers / told[0]
-        for buffer in buffers {
-          let mean = try means.sliced(start..<start + buffer.count).reshaped(buffer.shape)
-          try buffer.copy(from: mean.to(dtype: buffer.dtype))
-          start += buffer.count
-        }
-      }
-    }
-    return Answer(
-      loss: told[3],
-      scores: [ScoreName: Double](uniqueKeysWithValues: zip(names, told.dropFirst(4)).map { ($0, $1) }),
-      stops: told[1] > 0, writes: told[2] > 0)
   }
 }

@@ -313,13 +313,11 @@ public final class Trainer<Task: TrainingTask> {
           for (name, score) in scores { result.scores[name, default: 0] += score * Double(count) }
           return
         }
-        let message = try RoundMessage(
-          group, count: count, loss: value, scores: scores, stops: wishes.stops,
-          writes: wishes.writes && group.rank == 0,
-          buffers: localStatistics)
         if round == rounds.upperBound - 1 { try reducer?.expect() }
         try loss.backward()
-        let all = try message.wait()
+        let all = try RoundReport(
+          group, count: count, loss: value, scores: scores, stops: wishes.stops,
+          writes: wishes.writes && group.rank == 0, statistics: localStatistics)
         result.loss += all.loss
         for (name, score) in all.scores { result.scores[name, default: 0] += score }
         result.agreed = (all.stops, all.writes)

@@ -167,6 +167,9 @@ void ct_group_release(CTGroup group);
 CTWork ct_group_all_reduce(CTGroup group, CTTensor tensor); // the sum, in place
 CTWork ct_group_broadcast(CTGroup group, CTTensor tensor, int root);
 CTWork ct_group_all_gather(CTGroup group, CTTensor output, CTTensor input); // output: [size · n] for [n]
+// Between two processes; what one sends another receives, in order.
+CTWork ct_group_send(CTGroup group, CTTensor tensor, int rank);
+CTWork ct_group_receive(CTGroup group, CTTensor tensor, int rank);
 // Waits for the end and lets go of the work.
 int ct_work_wait(CTWork work);
 void ct_work_release(CTWork work);

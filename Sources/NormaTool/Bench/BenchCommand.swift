@@ -8,5 +8,5 @@ struct BenchCommand: ParsableCommand {
       Run nothing else meanwhile. `make bench-peers` measures the same in other libraries, in turn with Norma \
       (Benchmarks/README.md).
       """,
-    subcommands: [BenchNormCommand.self, BenchStepCommand.self, BenchInferenceCommand.self])
+    subcommands: [BenchNormCommand.self, BenchStepCommand.self, BenchInferenceCommand.self, BenchScaleCommand.self])
 }

@@ -9,7 +9,7 @@ import NormaTensor
 /// What a benchmark prints with --json; Benchmarks/README.md describes the fields.
 struct BenchRecord<Case: Encodable>: Encodable {
   let schemaVersion = 1
-  /// norm, step or inference.
+  /// norm, step, inference or scale.
   let benchmark: String
   let machine = MachineRecord()
   /// Every option by its name on the command line.
@@ -46,7 +46,7 @@ struct MachineRecord: Encodable {
 }
 
 /// One value per round, as its quartiles.
-struct Spread: Encodable, Equatable {
+struct Spread: Codable, Equatable {
   let median: Double
   let lowerQuartile: Double
   let upperQuartile: Double

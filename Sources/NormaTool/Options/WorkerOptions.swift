@@ -30,7 +30,8 @@ struct WorkerOptions: ParsableArguments {
   }
 
   /// Runs the body in this process, in the group that this process belongs to, or in processes that it starts.
-  func run(_ body: () throws -> Void) throws {
+  /// - Parameter standard: how many there are where nobody says.
+  func run(standard: Int = 1, _ body: () throws -> Void) throws {
     if let environment = try WorkerEnvironment.current(), environment.size > 1 {
       if let workers, !Launcher.isWorker {
         throw ValidationError(
@@ -38,8 +39,8 @@ struct WorkerOptions: ParsableArguments {
             + "or unset them.")
       }
       try Self.run(as: environment, timeout: workerTimeout, body)
-    } else if let workers, workers > 1 {
-      try Launcher.run(workers)
+    } else if (workers ?? standard) > 1 {
+      try Launcher.run(workers ?? standard)
     } else {
       try body()
     }
