@@ -6,6 +6,7 @@
 
 import ArgumentParser
 import NormaConfiguration
+import NormaDistributed
 import NormaRecords
 import NormaReport
 
@@ -30,6 +31,8 @@ enum Configuration {
     }
     let names = Set(given.filter { $0.hasPrefix("--") }.map { String($0.dropFirst(2).prefix { $0 != "=" }) })
     options.removeAll { option in displacing[option.name, default: []].contains(where: names.contains) }
+    // Who has started this process among others decides how many there are.
+    if try WorkerEnvironment.current() != nil { options.removeAll { $0.name == "workers" } }
     return [name] + options.compactMap { argument($0, known) } + given
   }
 

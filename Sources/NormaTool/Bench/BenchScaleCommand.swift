@@ -100,8 +100,10 @@ struct BenchScaleCommand: ParsableCommand {
     var waitMilliseconds: Double
   }
 
-  /// How long the sum of a tensor takes over all processes.
+  /// How long a sum takes over all processes.
   struct Message: Codable {
+    /// exchange: as norms have it, in pairs; ring: as gradients have it.
+    var way: String
     var bytes: Int
     var microseconds: Spread
   }
@@ -145,9 +147,18 @@ struct BenchScaleCommand: ParsableCommand {
   }
 
   private func messages(_ group: ProcessGroup) throws -> [Message] {
-    try [8, 1 << 10, 8 << 10, 64 << 10, 1 << 20, 8 << 20, 32 << 20].map { bytes in
+    let few = [8, 1 << 10, 8 << 10]
+    return try (few + few + [64 << 10, 1 << 20, 8 << 20, 32 << 20]).enumerated().map { index, bytes in
+      let isExchange = index < few.count
+      let numbers = [Double](repeating: 0, count: bytes / 8)
       let tensor = try Tensor.zeros([bytes / 4])
-      func sum() throws { try group.beginSum(tensor, on: .gradients).wait() }
+      func sum() throws {
+        if isExchange {
+          _ = try group.sum(numbers, on: .statistics)
+        } else {
+          try group.beginSum(tensor, on: .gradients).wait()
+        }
+      }
       for _ in 0..<3 { try sum() }
       let clock = ContinuousClock()
       let rounds = bytes > 1 << 19 ? 9 : 101
@@ -156,7 +167,7 @@ struct BenchScaleCommand: ParsableCommand {
         _ = try group.sum([0])
         return try clock.measure(sum) / .microseconds(1)
       }
-      return Message(bytes: bytes, microseconds: Spread(times))
+      return Message(way: isExchange ? "exchange" : "ring", bytes: bytes, microseconds: Spread(times))
     }
   }
 
@@ -230,10 +241,10 @@ struct BenchScaleCommand: ParsableCommand {
       """
     return steps + "Sum over \(group.size) processes\n"
       + textTable(
-        header: ["bytes", "µs", "lower quartile", "upper quartile"],
+        header: ["way", "bytes", "µs", "lower quartile", "upper quartile"],
         rows: messages.map {
           [
-            "\($0.bytes)", fixed($0.microseconds.median, 0), fixed($0.microseconds.lowerQuartile, 0),
+            $0.way, "\($0.bytes)", fixed($0.microseconds.median, 0), fixed($0.microseconds.lowerQuartile, 0),
             fixed($0.microseconds.upperQuartile, 0),
           ]
         })
