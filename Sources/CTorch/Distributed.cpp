@@ -134,10 +134,19 @@ CTWork ct_group_all_gather(CTGroup handle, CTTensor output, CTTensor input) {
   });
 }
 
-int ct_work_wait(CTWork handle) {
-  auto work = c10::intrusive_ptr<c10d::Work>::reclaim(reinterpret_cast<c10d::Work *>(handle));
+int ct_work_wait(CTWork handle, double seconds) {
+  auto &work = *reinterpret_cast<c10d::Work *>(handle);
   return guarded([&]() -> int {
-    work->wait();
+    if (!work.isCompleted()) {
+      try {
+        work.wait(milliseconds(seconds));
+      } catch (...) {
+        if (!work.isCompleted()) {
+          return 1;
+        }
+      }
+    }
+    work.wait();
     return 0;
   });
 }

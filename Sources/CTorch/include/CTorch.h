@@ -167,8 +167,8 @@ void ct_group_release(CTGroup group);
 CTWork ct_group_all_reduce(CTGroup group, CTTensor tensor); // the sum, in place
 CTWork ct_group_broadcast(CTGroup group, CTTensor tensor, int root);
 CTWork ct_group_all_gather(CTGroup group, CTTensor output, CTTensor input); // output: [size · n] for [n]
-// Waits for the end and lets go of the work.
-int ct_work_wait(CTWork work);
+// Waits for the end, but no longer than so many seconds. Returns 0 at the end, 1 before it, -1 for a failure.
+int ct_work_wait(CTWork work, double seconds);
 void ct_work_release(CTWork work);
 
 // Profiler ---------------------------------------------------------------------------------------

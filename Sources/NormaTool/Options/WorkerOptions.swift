@@ -39,7 +39,7 @@ struct WorkerOptions: ParsableArguments {
       }
       try Self.run(as: environment, timeout: workerTimeout, body)
     } else if let workers, workers > 1 {
-      try Launcher.run(workers)
+      try Launcher.run(workers, timeout: workerTimeout)
     } else {
       try body()
     }
@@ -47,7 +47,8 @@ struct WorkerOptions: ParsableArguments {
 
   private static func run(as environment: WorkerEnvironment, timeout: Double, _ body: () throws -> Void) throws {
     Launcher.endWithParent()
-    let group = try ProcessGroup(environment, timeout: timeout)
+    let group: ProcessGroup
+    do { group = try ProcessGroup(environment, timeout: timeout) } catch { end(error) }
     log.debug("rank \(group.rank) of \(group.size), process \(getpid())")
     do {
       try ProcessGroup.$current.withValue(group, operation: body)
@@ -57,20 +58,15 @@ struct WorkerOptions: ParsableArguments {
       try? group.leave()
       throw code
     } catch {
-      if !(error is WorkerError) {
-        let message = Norma.message(for: error)
-        let isTold = group.isTold(failure: message)
-        if isTold { end(Norma.exitCode(for: error).rawValue) }
-      }
-      // Operations under way would be waited for.
-      fputs(Norma.fullMessage(for: error) + "\n", stderr)
-      end(Norma.exitCode(for: error).rawValue)
+      end(error, isTold: !(error is WorkerError) && group.isTold(failure: Norma.message(for: error)))
     }
   }
 
-  private static func end(_ code: Int32) -> Never {
+  /// Without waiting for operations under way, as the end of the group and of the process would.
+  private static func end(_ error: any Error, isTold: Bool = false) -> Never {
+    if !isTold { fputs(Norma.fullMessage(for: error) + "\n", stderr) }
     fflush(stdout)
     fflush(stderr)
-    _exit(code)
+    _exit(Norma.exitCode(for: error).rawValue)
   }
 }
