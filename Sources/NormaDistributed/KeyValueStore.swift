@@ -11,7 +11,8 @@ final class KeyValueStore: @unchecked Sendable {
   let handle: CTStore
   private let prefix: String
   private let queue: DispatchQueue
-  private let isSilentFlag = Atomic<Bool>(false)
+  /// Calls that were given up and have not come back.
+  private let unanswered = Atomic<Int>(0)
 
   /// Seconds in which a server answers that is still there.
   private static let patience = 5.0
@@ -40,8 +41,8 @@ final class KeyValueStore: @unchecked Sendable {
     init(_ value: CTStore) { self.value = value }
   }
 
-  /// Whether a call was given up; none is made from then on.
-  var isSilent: Bool { isSilentFlag.load(ordering: .relaxed) }
+  /// Whether a call that was given up has not come back; none is made until then.
+  var isSilent: Bool { unanswered.load(ordering: .relaxed) > 0 }
 
   /// What the body returns, which waits for the server.
   /// - Parameter seconds: besides those in which a server answers.
@@ -50,29 +51,43 @@ final class KeyValueStore: @unchecked Sendable {
     -> Value
   {
     if isSilent { throw Silence() }
-    do { return try Self.result(on: queue, within: seconds + Self.patience, body) } catch let error as Silence {
-      isSilentFlag.store(true, ordering: .relaxed)
+    do {
+      return try Self.result(on: queue, within: seconds + Self.patience, body) { [self] in
+        unanswered.subtract(1, ordering: .relaxed)
+      }
+    } catch let error as Silence {
+      unanswered.add(1, ordering: .relaxed)
       throw error
     }
   }
 
+  /// - Parameter late: called when the body ends after it was given up.
   private static func result<Value: Sendable>(
-    on queue: DispatchQueue, within seconds: Double, _ body: @escaping @Sendable () throws -> Value
+    on queue: DispatchQueue, within seconds: Double, _ body: @escaping @Sendable () throws -> Value,
+    late: @escaping @Sendable () -> Void = {}
   ) throws -> Value {
     let box = Box<Value>()
     let isDone = DispatchSemaphore(value: 0)
     queue.async {
       let result = Result { try body() }
-      box.result.withLock { $0 = result }
+      let isLate = box.state.withLock {
+        $0.result = result
+        return $0.isGivenUp
+      }
+      if isLate { late() }
       isDone.signal()
     }
     _ = isDone.wait(timeout: .now() + seconds)
-    guard let result = box.result.withLock({ $0 }) else { throw Silence() }
-    return try result.get()
+    let found = box.state.withLock {
+      $0.isGivenUp = $0.result == nil
+      return $0.result
+    }
+    guard let found else { throw Silence() }
+    return try found.get()
   }
 
   private final class Box<Value: Sendable>: Sendable {
-    let result = Mutex<Result<Value, any Error>?>(nil)
+    let state = Mutex<(result: Result<Value, any Error>?, isGivenUp: Bool)>((nil, false))
   }
 
   /// The name of a part of the store's keys, for libtorch.

@@ -41,6 +41,7 @@ public final class ProcessGroup: @unchecked Sendable {
   private let store: KeyValueStore
   private let lanes: [Lane: Connections]
   private let traffic = Mutex<[Lane: Traffic]>([:])
+  private let lastLook = Mutex(ContinuousClock.now)
 
   /// One lane's.
   private final class Connections: @unchecked Sendable {
@@ -198,7 +199,8 @@ public final class ProcessGroup: @unchecked Sendable {
       }
       do {
         // Who fails or gives up says so, since the others might not see it by their connections before their own time-out.
-        while try !work.wait(1) { if let trouble = group.trouble { throw trouble } }
+        while try !work.wait(1) { try group.look() }
+        try group.lookNowAndThen()
       } catch let error as WorkerError { throw error } catch { throw group.cause(of: error) }
     }
   }
@@ -283,10 +285,26 @@ public final class ProcessGroup: @unchecked Sendable {
     farewell(to: Array(0..<size), seconds: 5)
   }
 
-  /// What somebody has told of; nil where nobody has, or the store does not answer: connections tell then.
-  private var trouble: WorkerError? {
-    guard !store.isSilent, let reason = (try? store.found("trouble")) ?? nil else { return nil }
-    return blame(reason, isLate: false)
+  /// Looks whether somebody has told of a failure. A store that does not answer tells nothing: connections will.
+  /// - Throws: ``WorkerError``, also where the store is lost.
+  private func look() throws {
+    guard !store.isSilent else { return }
+    do {
+      guard let reason = try store.found("trouble") else { return }
+      throw blame(reason, isLate: false)
+    } catch is KeyValueStore.Silence {
+    } catch let error as TensorError { throw blame(error.message.reason, isLate: false) }
+  }
+
+  /// ``look()``, for the loss of a store that no operation needs, as torchrun's.
+  private func lookNowAndThen() throws {
+    let now = ContinuousClock.now
+    let isDue = lastLook.withLock { last in
+      guard now - last >= .seconds(min(max(1, timeout / 4), 10)) else { return false }
+      last = now
+      return true
+    }
+    if isDue { try look() }
   }
 
   /// What a failed operation is to be blamed on.
