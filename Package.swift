@@ -120,7 +120,7 @@ let package = Package(
       name: "NormaToolTests",
       dependencies: [
         "NormaTool", "norma-fuzz", "norma-hosts", "NormaReport", "NormaFormats", "NormaExchange", "NormaModels",
-        "TestSupport",
+        "NormaDistributed", "TestSupport",
       ]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
     .target(name: "WorkerSupport", dependencies: ["NormaDistributed"], path: "Tests/WorkerSupport"),

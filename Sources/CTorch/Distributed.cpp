@@ -173,10 +173,26 @@ CTWork ct_group_receive(CTGroup handle, CTTensor tensor, int rank) {
   });
 }
 
-int ct_work_wait(CTWork handle) {
-  auto work = c10::intrusive_ptr<c10d::Work>::reclaim(reinterpret_cast<c10d::Work *>(handle));
+int ct_work_wait(CTWork handle, double seconds) {
+  auto &work = *reinterpret_cast<c10d::Work *>(handle);
+  // Messages between two processes end by the wait alone, and a wait that is given up ends them.
+  if (seconds <= 0) {
+    return guarded([&]() -> int {
+      work.wait();
+      return 0;
+    });
+  }
   return guarded([&]() -> int {
-    work->wait();
+    if (!work.isCompleted()) {
+      try {
+        work.wait(milliseconds(seconds));
+      } catch (...) {
+        if (!work.isCompleted()) {
+          return 1;
+        }
+      }
+    }
+    work.wait();
     return 0;
   });
 }

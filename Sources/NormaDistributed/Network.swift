@@ -14,8 +14,13 @@ let hostName: String = {
 }()
 
 extension String {
-  /// Messages of libtorch go on with traces.
-  var firstLine: String { String(prefix { !$0.isNewline }) }
+  /// What a message of libtorch or Gloo says, without the place in its sources before, and advice and traces after it.
+  var reason: String {
+    var line = prefix { !$0.isNewline }
+    if line.hasPrefix("["), let end = line.firstRange(of: "] ") { line = line[end.upperBound...] }
+    if let end = line.firstRange(of: ". ") { line = line[..<end.lowerBound] }
+    return String(line.hasSuffix(".") ? line.dropLast() : line)
+  }
 }
 
 /// This machine's address on the way to the store, where the others are to be found too. Unlike the machine's name, which many systems

@@ -41,6 +41,7 @@ public final class ProcessGroup: @unchecked Sendable {
   private let store: KeyValueStore
   private let lanes: [Lane: Connections]
   private let traffic = Mutex<[Lane: Traffic]>([:])
+  private let lastLook = Mutex(ContinuousClock.now)
 
   /// One lane's.
   private final class Connections: @unchecked Sendable {
@@ -72,40 +73,60 @@ public final class ProcessGroup: @unchecked Sendable {
     store = try Self.store(environment, timeout)
     let address =
       environment.interface == nil ? localAddress(towards: environment) : "that of \(environment.interface!)"
+    do { try Self.meet(environment, store, address, timeout) } catch let error as WorkerError { throw error } catch {
+      throw WorkerError("\(environment.store) was lost while the processes met", rank: environment.storeRank)
+    }
     do {
-      try Self.meet(environment, store, address, timeout)
       lanes = try [Lane: Connections](
         uniqueKeysWithValues: Lane.allCases.map { [store] lane in
-          guard
-            let group = ct_group(
-              store.handle, store.name(lane.rawValue), Int32(environment.rank), Int32(environment.size), address,
-              environment.interface, timeout)
-          else { throw TensorError.last("Gloo") }
-          return (lane, Connections(group))
+          let connections = try store.answer(within: timeout) {
+            guard
+              let group = ct_group(
+                store.handle, store.name(lane.rawValue), Int32(environment.rank), Int32(environment.size), address,
+                environment.interface, timeout)
+            else { throw TensorError.last("Gloo") }
+            return Connections(group)
+          }
+          return (lane, connections)
         })
-    } catch let error as TensorError {
+    } catch {
+      Self.farewell(environment, store, to: Array(0..<environment.size), seconds: 2)
+      let reason = (error as? TensorError)?.message.reason ?? "no answer in \(Self.inWords(timeout))"
       throw WorkerError(
-        "rank \(environment.rank) could not connect to the others (\(error.message.firstLine)); it is to be reached at \(address): "
+        "rank \(environment.rank) could not connect to the others (\(reason)); it is to be reached at \(address): "
           + "set GLOO_SOCKET_IFNAME to the network interface that the machines see each other by, or look whether one of them has ended"
       )
     }
   }
 
   private static func store(_ environment: WorkerEnvironment, _ timeout: Double) throws -> KeyValueStore {
-    let keeps = environment.rank == 0 && !environment.storeIsElsewhere
-    do {
-      return try KeyValueStore(
-        address: environment.address, port: environment.port, isServer: keeps,
-        prefix: "norma/\(environment.attempt)/", seconds: timeout)
-    } catch let error as TensorError {
-      throw WorkerError(
-        keeps
-          ? "rank 0 could not open \(environment.store): another process with RANK 0 or another run may have the port; choose another "
-            + "MASTER_PORT (libtorch: \(error.message.firstLine))"
-          : "rank \(environment.rank) could not reach \(environment.store) in \(inWords(timeout)): "
-            + (environment.storeIsElsewhere ? "torchrun keeps it" : "rank 0 keeps it; is it running there?")
-            + " (libtorch: \(error.message.firstLine))")
+    func open(isServer: Bool, seconds: Double) throws -> KeyValueStore {
+      try KeyValueStore(
+        address: environment.address, port: environment.port, isServer: isServer,
+        prefix: "norma/\(environment.attempt)/", seconds: seconds)
     }
+    do { return try open(isServer: environment.keepsStore, seconds: timeout) } catch {
+      let reason = (error as? TensorError).map { $0.message.reason } ?? "it does not answer"
+      guard environment.keepsStore else {
+        throw WorkerError(
+          "rank \(environment.rank) could not reach \(environment.store) in \(inWords(timeout)): "
+            + (environment.storeIsElsewhere
+              ? "torchrun keeps it; is it running there?"
+              : "rank 0 keeps it; is it running there, with this MASTER_ADDR and MASTER_PORT?"),
+          rank: environment.storeRank)
+      }
+      // Who has the port may be another rank 0, which says so.
+      let other = try? open(isServer: false, seconds: 1).text("rank/0", seconds: 1)
+      throw WorkerError(
+        other.map { isTwice(environment, $0) }
+          ?? "rank 0 could not open \(environment.store): another run may have the port; choose another MASTER_PORT (\(reason))"
+      )
+    }
+  }
+
+  private static func isTwice(_ environment: WorkerEnvironment, _ other: String) -> String {
+    "rank \(environment.rank) is there twice: \(other) has it already; every process needs a RANK of its own, from 0 to "
+      + "\(environment.size - 1), and every run a MASTER_PORT of its own"
   }
 
   /// Every process tells of itself and waits for all others.
@@ -113,30 +134,34 @@ public final class ProcessGroup: @unchecked Sendable {
     _ environment: WorkerEnvironment, _ store: KeyValueStore, _ address: String, _ timeout: Double
   ) throws {
     let (rank, size) = (environment.rank, environment.size)
+    // All end at once, with the same words.
+    func over(_ message: String, rank: Int? = nil) throws -> Never {
+      let first = try store.claim("over", message)
+      farewell(environment, store, to: Array(0..<size), seconds: 2)
+      throw WorkerError(first ?? message, rank: rank)
+    }
     let clock = ContinuousClock()
     let end = clock.now + .seconds(timeout)
     if let other = try store.claim("size", "\(size)"), other != "\(size)" {
-      throw WorkerError("rank \(rank) was started with WORLD_SIZE \(size), another process with \(other)")
+      try over("rank \(rank) was started with WORLD_SIZE \(size), another process with \(other)")
     }
     if let other = try store.claim("rank/\(rank)", "\(address) (process \(getpid()) on \(hostName))") {
-      throw WorkerError(
-        "rank \(rank) is there twice: \(other) has it already; every process needs a RANK of its own, from 0 to \(size - 1)"
-      )
+      throw WorkerError(isTwice(environment, other))
     }
-    var places: [String] = []
-    for other in 0..<size {
-      let left = max(0.001, (end - clock.now) / .seconds(1))
-      do { places.append(try store.text("rank/\(other)", seconds: left)) } catch {
-        let missing = try (other..<size).filter { try !store.has("rank/\($0)") }
-        throw WorkerError(
-          missing.isEmpty
-            ? "\(environment.store) was lost while the processes met"
-            : "\(ranks(missing)) of WORLD_SIZE \(size) did not come in \(inWords(timeout))", rank: missing.first)
+    var missing = Array(0..<size)
+    while true {
+      missing = try missing.filter { try !store.has("rank/\($0)") }
+      if missing.isEmpty { break }
+      if let reason = try store.found("over") { try over(reason) }
+      if clock.now >= end {
+        try over("\(ranks(missing)) of WORLD_SIZE \(size) did not come in \(inWords(timeout))", rank: missing[0])
       }
+      usleep(50_000)
     }
+    let places = try (0..<size).map { try store.text("rank/\($0)", seconds: 1) }
     let local = places.indices.filter { places[$0].hasPrefix("127.") }
     if !local.isEmpty, local.count < size, environment.interface == nil {
-      throw WorkerError(
+      try over(
         "\(ranks(local)) would be reached by others at \(places[local[0]]), an address of the machine itself; give MASTER_ADDR as an address that "
           + "all machines know, or set GLOO_SOCKET_IFNAME")
     }
@@ -151,15 +176,19 @@ public final class ProcessGroup: @unchecked Sendable {
     fileprivate let work: Work
     /// Kept until the end.
     fileprivate let tensors: [Tensor]
+    /// Whether all processes take part, or two alone.
+    fileprivate var isCollective = true
 
     fileprivate final class Work {
       private var handle: CTWork?
       init(_ handle: CTWork) { self.handle = handle }
       deinit { if let handle { ct_work_release(handle) } }
-      func wait() -> Int32 {
-        guard let handle else { return 0 }
-        self.handle = nil
-        return ct_work_wait(handle)
+      /// Whether it has come to its end in so many seconds.
+      func wait(_ seconds: Double) throws -> Bool {
+        guard let handle else { return true }
+        let result = ct_work_wait(handle, seconds)
+        guard result >= 0 else { throw TensorError.last("Gloo") }
+        return result == 0
       }
     }
 
@@ -167,25 +196,28 @@ public final class ProcessGroup: @unchecked Sendable {
     public func wait() throws {
       let clock = ContinuousClock()
       let start = clock.now
-      let result = work.wait()
-      group.traffic.withLock { $0[lane, default: Traffic()].waitSeconds += (clock.now - start) / .seconds(1) }
-      guard result >= 0 else {
-        throw group.cause(of: TensorError.last("Gloo"), after: (clock.now - start) / .seconds(1))
+      defer {
+        group.traffic.withLock { $0[lane, default: Traffic()].waitSeconds += (clock.now - start) / .seconds(1) }
       }
+      do {
+        // Who fails or gives up says so, since the others might not see it by their connections before their own time-out.
+        while try !work.wait(isCollective ? 1 : 0) { try group.look() }
+        try group.lookNowAndThen()
+      } catch let error as WorkerError { throw error } catch { throw group.cause(of: error) }
     }
   }
 
   private func begin(
-    _ lane: Lane, _ tensors: [Tensor], bytes: Int, _ body: (CTGroup) -> CTWork?
+    _ lane: Lane, _ tensors: [Tensor], bytes: Int, isCollective: Bool = true, _ body: (CTGroup) -> CTWork?
   ) throws -> Pending {
     guard let connections = lanes[lane], let work = withExtendedLifetime(tensors, { body(connections.handle) }) else {
-      throw cause(of: TensorError.last("Gloo"), after: 0)
+      throw cause(of: TensorError.last("Gloo"))
     }
     traffic.withLock {
       $0[lane, default: Traffic()].operations += bytes > 0 ? 1 : 0
       $0[lane, default: Traffic()].bytes += bytes
     }
-    return Pending(group: self, lane: lane, work: Pending.Work(work), tensors: tensors)
+    return Pending(group: self, lane: lane, work: Pending.Work(work), tensors: tensors, isCollective: isCollective)
   }
 
   /// Begins to replace the tensor, which is contiguous, by the sum over all processes; to be read after the wait. All processes
@@ -205,10 +237,11 @@ public final class ProcessGroup: @unchecked Sendable {
     let cube = 1 << (Int.bitWidth - 1 - size.leadingZeroBitCount)
     func exchange(with other: Int, sends: Bool = true, receives: Bool = true) throws -> [Double] {
       let (own, given) = (try Tensor(values), try Tensor.empty([values.count], dtype: .float64))
-      let bytes = values.count * DType.float64.size
-      let sent = try sends ? begin(lane, [own], bytes: bytes) { ct_group_send($0, own.handle, Int32(other)) } : nil
-      let received =
-        try receives ? begin(lane, [given], bytes: 0) { ct_group_receive($0, given.handle, Int32(other)) } : nil
+      func begin(_ tensor: Tensor, bytes: Int, _ body: (CTGroup, CTTensor, Int32) -> CTWork?) throws -> Pending {
+        try self.begin(lane, [tensor], bytes: bytes, isCollective: false) { body($0, tensor.handle, Int32(other)) }
+      }
+      let sent = try sends ? begin(own, bytes: values.count * own.dtype.size, ct_group_send) : nil
+      let received = try receives ? begin(given, bytes: 0, ct_group_receive) : nil
       try received?.wait()
       try sent?.wait()
       return receives ? try given.array() : []
@@ -267,78 +300,124 @@ public final class ProcessGroup: @unchecked Sendable {
   // MARK: - Ending
 
   /// Tells the others why this process ends before its time, for what they say then.
-  public func tell(failure message: String) { try? store.set("failed/\(rank)", message) }
+  public func tell(failure message: String) {
+    try? store.set("failed/\(rank)", message)
+    _ = try? store.claim("trouble", message)
+  }
 
   /// ``tell(failure:)``, and whether rank 0, another one, ends for the same reason and need not be repeated.
   public func isTold(failure message: String) -> Bool {
     tell(failure: message)
-    if rank == 0 {
-      // Keeps the store for those that look.
-      farewell([])
-      return false
-    }
-    defer { try? store.set("left/\(rank)", "") }
-    return (try? store.text("failed/0", seconds: 2)) == message
+    defer { farewell(to: Array(0..<size), seconds: 10) }
+    return rank > 0 && (try? store.text("failed/0", seconds: 2)) == message
   }
 
   /// Waits until all processes are here, so that none sees another one end too early. Call it last.
   public func leave() throws {
     _ = try sum([0])
-    // Who keeps the store goes last.
-    try? store.set("left/\(rank)", "")
-    if rank == 0, !environment.storeIsElsewhere {
-      for other in 1..<max(1, size) where size > 1 { _ = try? store.text("left/\(other)", seconds: 5) }
+    farewell(to: Array(0..<size), seconds: 5)
+  }
+
+  /// Looks whether somebody has told of a failure. A store that does not answer tells nothing: connections will.
+  /// - Throws: ``WorkerError``, also where the store is lost.
+  private func look() throws {
+    guard !store.isSilent else { return }
+    do {
+      guard let reason = try store.found("trouble") else { return }
+      throw blame(reason, isLate: false)
+    } catch is KeyValueStore.Silence {
+    } catch let error as TensorError { throw blame(error.message.reason, isLate: false) }
+  }
+
+  /// ``look()``, for the loss of a store that no operation needs, as torchrun's.
+  private func lookNowAndThen() throws {
+    let now = ContinuousClock.now
+    let isDue = lastLook.withLock { last in
+      guard now - last >= .seconds(min(max(1, timeout / 4), 10)) else { return false }
+      last = now
+      return true
+    }
+    if isDue { try look() }
+  }
+
+  /// What a failed operation is to be blamed on.
+  private func cause(of error: any Error) -> any Error {
+    guard let reason = (error as? TensorError)?.message.reason else { return error }
+    return blame(reason, isLate: reason.contains("imed out") || reason.contains("timeout"))
+  }
+
+  private func blame(_ reason: String, isLate: Bool) -> WorkerError {
+    do { return try found(reason, isLate: isLate) } catch {
+      let isSilent = error is KeyValueStore.Silence
+      if environment.storeIsElsewhere {
+        return WorkerError(
+          "\(environment.store), which torchrun keeps, \(isSilent ? "does not answer" : "was lost")" + Self.advice)
+      }
+      return WorkerError(
+        isSilent
+          ? "rank 0 of \(size) did not answer, nor did \(environment.store), which it keeps: hanging, or the machine or its network is gone"
+            + Self.advice
+          : "rank 0 of \(size) was lost, and \(environment.store) with it: the process ended or was killed, or its machine is gone"
+            + Self.advice,
+        rank: 0)
     }
   }
 
-  /// What a failed operation is to be blamed on, found out by which processes still answer at the store.
-  private func cause(of error: any Error, after seconds: Double) -> any Error {
-    guard let error = error as? TensorError else { return error }
-    let isLate = seconds >= timeout * 0.9
-    let found: WorkerError
-    do { found = try blame(error.message.firstLine, isLate: isLate) } catch {
-      found = WorkerError(
-        environment.storeIsElsewhere
-          ? "\(environment.store) was lost, which torchrun keeps"
-          : "rank 0 was lost, and \(environment.store) with it: its process ended or was killed, or its machine is gone",
-        rank: environment.storeIsElsewhere ? nil : 0)
-    }
-    return found
-  }
+  private static let advice = "; go on from the last checkpoint with --resume"
 
-  private func blame(_ message: String, isLate: Bool) throws -> WorkerError {
+  /// Found out by which processes still answer at the store.
+  private func found(_ reason: String, isLate: Bool) throws -> WorkerError {
     try store.set("stopped/\(rank)", "")
+    if isLate { try store.set("late", "") }
+    let first = try store.claim("trouble", reason) ?? reason
     let clock = ContinuousClock()
-    // Others find out by themselves, at about the same time.
+    // Others find out by themselves, or hear of it while they wait.
     let end = clock.now + .seconds(min(max(2, timeout / 10), 10))
     var silent = (0..<size).filter { $0 != rank }
     while true {
-      for other in 0..<size where try other != rank && store.has("failed/\(other)") {
-        let reason = try store.text("failed/\(other)", seconds: 1)
-        farewell([other])
+      for other in 0..<size where other != rank {
+        guard let reason = try store.found("failed/\(other)") else { continue }
+        farewell(to: (0..<size).filter { $0 != other }, seconds: 3)
         return WorkerError("rank \(other) of \(size) failed: \(reason)", rank: other)
       }
       silent = try silent.filter { try !store.has("stopped/\($0)") }
       if silent.isEmpty || clock.now >= end { break }
       usleep(20_000)
     }
-    farewell(silent)
+    let someIsLate = try store.has("late")
+    farewell(to: (0..<size).filter { !silent.contains($0) }, seconds: 3)
     if silent.isEmpty {
       return WorkerError(
-        "the connection between the \(size) processes was lost (\(message)), though all are there still")
+        someIsLate && !isLate
+          ? "rank \(rank) of \(size), this one, did not answer the others in \(Self.inWords(timeout)): stopped, or busy for longer"
+            + Self.advice
+          : "the connection between the \(size) processes was lost (\(first)), though all are there still" + Self.advice
+      )
     }
     return WorkerError(
-      isLate
+      (someIsLate
         ? "\(Self.ranks(silent)) of \(size) did not answer in \(Self.inWords(timeout)): hanging, or the machine or its network is gone"
-        : "\(Self.ranks(silent)) of \(size) was lost: the process ended or was killed, or its machine is gone (\(message))",
+        : "\(Self.ranks(silent)) of \(size) \(silent.count == 1 ? "was" : "were") lost: the process ended or was killed, or its machine is gone "
+          + "(\(first))") + Self.advice,
       rank: silent.first)
   }
 
-  /// Who keeps the store stays until those have looked into it who still can.
-  private func farewell(_ gone: [Int]) {
-    try? store.set("left/\(rank)", "")
-    guard rank == 0, !environment.storeIsElsewhere else { return }
-    for other in 1..<size where !gone.contains(other) { _ = try? store.text("left/\(other)", seconds: 3) }
+  private func farewell(to others: [Int], seconds: Double) {
+    Self.farewell(environment, store, to: others, seconds: seconds)
+  }
+
+  /// Who keeps the store goes last, when those have looked into it who still can.
+  private static func farewell(
+    _ environment: WorkerEnvironment, _ store: KeyValueStore, to others: [Int], seconds: Double
+  ) {
+    try? store.set("left/\(environment.rank)", "")
+    guard environment.keepsStore else { return }
+    let clock = ContinuousClock()
+    let end = clock.now + .seconds(seconds)
+    for other in others where other != environment.rank {
+      let left = (end - clock.now) / .seconds(1)
+      if left > 0 { _ = try? store.text("left/\(other)", seconds: left) }
+    }
   }
 
   private static func ranks(_ ranks: [Int]) -> String {

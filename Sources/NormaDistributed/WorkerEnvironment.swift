@@ -69,6 +69,12 @@ public struct WorkerEnvironment: Sendable, Equatable {
     try WorkerEnvironment { name in getenv(name).map { String(cString: $0) } }
   }
 
+  /// Whether this process keeps the store.
+  var keepsStore: Bool { rank == 0 && !storeIsElsewhere }
+
+  /// The rank that keeps the store; nil where none does.
+  var storeRank: Int? { storeIsElsewhere ? nil : 0 }
+
   /// How messages name the store.
   var store: String { "the store at \(address):\(port)" }
 }

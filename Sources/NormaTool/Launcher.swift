@@ -34,7 +34,8 @@ enum Launcher {
 
   /// Waits for all workers.
   /// - Throws: `ExitCode` with that of the first one that failed.
-  static func run(_ count: Int) throws {
+  /// - Parameter timeout: after which workers find out themselves that another one is gone.
+  static func run(_ count: Int, timeout: Double) throws {
     let port = try freePort()
     var line: [Int32] = [0, 0]
     guard pipe(&line) == 0, fcntl(line[1], F_SETFD, FD_CLOEXEC) == 0 else {
@@ -62,13 +63,15 @@ enum Launcher {
       for process in ranks.keys { kill(process, SIGKILL) }
       throw error
     }
-    try wait(&ranks, &signals)
+    try wait(&ranks, &signals, timeout)
   }
 
-  private static func wait(_ ranks: inout [pid_t: Int], _ signals: inout sigset_t) throws {
+  private static func wait(_ ranks: inout [pid_t: Int], _ signals: inout sigset_t, _ timeout: Double) throws {
     var failure: Int32?
-    // Those that are left find out themselves, and are ended when they do not.
+    // Those that are left find out themselves, and are ended when they do not. The first signal ends those that have not begun to train, which
+    // would wait for all to come; the others end after their step at the latest, or when they find out.
     var remedies = [SIGTERM, SIGKILL]
+    var sent: Int32?
     while !ranks.isEmpty {
       var number: Int32 = 0
       sigwait(&signals, &number)
@@ -77,8 +80,9 @@ enum Launcher {
       case SIGALRM:
         if let signal = remedies.first {
           for process in ranks.keys { kill(process, signal) }
+          sent = signal
           remedies.removeFirst()
-          alarm(10)
+          alarm(UInt32(min(timeout, 1e6)) + 30)
         }
       default: for process in ranks.keys { kill(process, number) }
       }
@@ -87,7 +91,7 @@ enum Launcher {
         guard let rank = ranks.removeValue(forKey: process) else { continue }
         let signal = status & 0x7f
         let code = signal == 0 ? status >> 8 & 0xff : 128 + signal
-        if signal != 0 { log.error("rank \(rank) (process \(process)) was ended by signal \(signal)") }
+        if signal != 0, signal != sent { log.error("rank \(rank) (process \(process)) was ended by signal \(signal)") }
         if code != 0, failure == nil {
           failure = code
           alarm(30)

@@ -25,28 +25,70 @@ enum Tool {
     _ arguments: [String], in folder: URL? = nil, environment: [String: String] = [:], executable: URL = path,
     started: (Process) throws -> Void = { _ in }
   ) throws -> Outcome {
-    let process = Process()
-    process.executableURL = executable
-    process.arguments = arguments
-    // Several runs share the machine.
-    process.environment = ProcessInfo.processInfo.environment.merging(["OMP_NUM_THREADS": "1"]) { $1 }
-      .merging(environment) { $1 }
-    if let folder { process.currentDirectoryURL = folder }
-    // Files, not pipes: nothing can block on a full one.
-    let scratch = try TemporaryFolder()
-    let output = scratch.url.appendingPathComponent("output")
-    let errors = scratch.url.appendingPathComponent("errors")
-    for file in [output, errors] { try Data().write(to: file) }
-    process.standardOutput = try FileHandle(forWritingTo: output)
-    process.standardError = try FileHandle(forWritingTo: errors)
-    process.standardInput = FileHandle.nullDevice
-    try process.run()
-    try started(process)
-    process.waitUntilExit()
-    return Outcome(
-      status: process.terminationStatus, output: try String(contentsOf: output, encoding: .utf8),
-      errors: try String(contentsOf: errors, encoding: .utf8))
+    let running = try Running(arguments, in: folder, environment: environment, executable: executable)
+    try started(running.process)
+    running.process.waitUntilExit()
+    return try running.outcome
   }
+
+  /// A process that goes on while the test does something else.
+  final class Running {
+    let process = Process()
+    // Files, not pipes: nothing can block on a full one.
+    private let scratch: TemporaryFolder
+    private var file: (output: URL, errors: URL) {
+      (scratch.url.appendingPathComponent("output"), scratch.url.appendingPathComponent("errors"))
+    }
+
+    init(
+      _ arguments: [String], in folder: URL? = nil, environment: [String: String] = [:], executable: URL = Tool.path
+    ) throws {
+      scratch = try TemporaryFolder()
+      process.executableURL = executable
+      process.arguments = arguments
+      // Several runs share the machine.
+      process.environment = ProcessInfo.processInfo.environment.merging(["OMP_NUM_THREADS": "1"]) { $1 }
+        .merging(environment) { $1 }
+      if let folder { process.currentDirectoryURL = folder }
+      for file in [file.output, file.errors] { try Data().write(to: file) }
+      process.standardOutput = try FileHandle(forWritingTo: file.output)
+      process.standardError = try FileHandle(forWritingTo: file.errors)
+      process.standardInput = FileHandle.nullDevice
+      try process.run()
+    }
+
+    deinit { if process.isRunning { kill(process.processIdentifier, SIGKILL) } }
+
+    /// What it has written to standard error so far.
+    var errors: String { (try? String(contentsOf: file.errors, encoding: .utf8)) ?? "" }
+
+    /// Of a process that has ended.
+    var outcome: Outcome {
+      get throws {
+        Outcome(
+          status: process.terminationStatus, output: try String(contentsOf: file.output, encoding: .utf8),
+          errors: errors)
+      }
+    }
+
+    /// Waits for the end.
+    /// - Throws: ``Endless`` with what it has written when that does not come.
+    func end(within seconds: Double = 120) throws -> Outcome {
+      let clock = ContinuousClock()
+      let end = clock.now + .seconds(seconds)
+      while process.isRunning {
+        guard clock.now < end else {
+          kill(process.processIdentifier, SIGKILL)
+          throw Endless(errors: errors)
+        }
+        usleep(5_000)
+      }
+      return try outcome
+    }
+  }
+
+  /// A process that did not end in time.
+  struct Endless: Error { let errors: String }
 }
 
 extension TemporaryFolder {

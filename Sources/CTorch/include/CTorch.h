@@ -170,8 +170,9 @@ CTWork ct_group_all_gather(CTGroup group, CTTensor output, CTTensor input); // o
 // Between two processes; what one sends another receives, in order.
 CTWork ct_group_send(CTGroup group, CTTensor tensor, int rank);
 CTWork ct_group_receive(CTGroup group, CTTensor tensor, int rank);
-// Waits for the end and lets go of the work.
-int ct_work_wait(CTWork work);
+// Waits for the end, but no longer than so many seconds; 0 for no bound but the group's, the one for messages between two processes.
+// Returns 0 at the end, 1 before it, -1 for a failure.
+int ct_work_wait(CTWork work, double seconds);
 void ct_work_release(CTWork work);
 
 // Profiler ---------------------------------------------------------------------------------------

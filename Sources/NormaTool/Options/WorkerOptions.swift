@@ -40,7 +40,7 @@ struct WorkerOptions: ParsableArguments {
       }
       try Self.run(as: environment, timeout: workerTimeout, body)
     } else if (workers ?? standard) > 1 {
-      try Launcher.run(workers ?? standard)
+      try Launcher.run(workers ?? standard, timeout: workerTimeout)
     } else {
       try body()
     }
@@ -48,7 +48,8 @@ struct WorkerOptions: ParsableArguments {
 
   private static func run(as environment: WorkerEnvironment, timeout: Double, _ body: () throws -> Void) throws {
     Launcher.endWithParent()
-    let group = try ProcessGroup(environment, timeout: timeout)
+    let group: ProcessGroup
+    do { group = try ProcessGroup(environment, timeout: timeout) } catch { end(error) }
     log.debug("rank \(group.rank) of \(group.size), process \(getpid())")
     do {
       try ProcessGroup.$current.withValue(group, operation: body)
@@ -58,20 +59,15 @@ struct WorkerOptions: ParsableArguments {
       try? group.leave()
       throw code
     } catch {
-      if !(error is WorkerError) {
-        let message = Norma.message(for: error)
-        let isTold = group.isTold(failure: message)
-        if isTold { end(Norma.exitCode(for: error).rawValue) }
-      }
-      // Operations under way would be waited for.
-      fputs(Norma.fullMessage(for: error) + "\n", stderr)
-      end(Norma.exitCode(for: error).rawValue)
+      end(error, isTold: !(error is WorkerError) && group.isTold(failure: Norma.message(for: error)))
     }
   }
 
-  private static func end(_ code: Int32) -> Never {
+  /// Without waiting for operations under way, as the end of the group and of the process would.
+  private static func end(_ error: any Error, isTold: Bool = false) -> Never {
+    if !isTold { fputs(Norma.fullMessage(for: error) + "\n", stderr) }
     fflush(stdout)
     fflush(stderr)
-    _exit(code)
+    _exit(Norma.exitCode(for: error).rawValue)
   }
 }
