@@ -177,10 +177,7 @@ int ct_work_wait(CTWork handle, double seconds) {
   auto &work = *reinterpret_cast<c10d::Work *>(handle);
   // Messages between two processes end by the wait alone, and a wait that is given up ends them.
   if (seconds <= 0) {
-    return guarded([&]() -> int {
-      work.wait();
-      return 0;
-    });
+    return guarded([&]() -> int { return work.wait() ? 0 : 1; });
   }
   return guarded([&]() -> int {
     if (!work.isCompleted()) {
@@ -193,6 +190,13 @@ int ct_work_wait(CTWork handle, double seconds) {
       }
     }
     work.wait();
+    return 0;
+  });
+}
+
+void ct_work_interrupt(CTWork handle) {
+  guarded([&]() -> int {
+    reinterpret_cast<c10d::Work *>(handle)->abort();
     return 0;
   });
 }

@@ -1,4 +1,5 @@
 import CTorch
+import Dispatch
 import NormaTensor
 import Synchronization
 
@@ -42,6 +43,9 @@ public final class ProcessGroup: @unchecked Sendable {
   private let lanes: [Lane: Connections]
   private let traffic = Mutex<[Lane: Traffic]>([:])
   private let lastLook = Mutex(ContinuousClock.now)
+  /// A message that is being waited for, which cannot be done in pieces.
+  private let watched = Mutex<(work: Pending.Work, since: ContinuousClock.Instant)?>(nil)
+  private var watch: (any DispatchSourceTimer)?
 
   /// One lane's.
   private final class Connections: @unchecked Sendable {
@@ -97,6 +101,25 @@ public final class ProcessGroup: @unchecked Sendable {
           + "set GLOO_SOCKET_IFNAME to the network interface that the machines see each other by, or look whether one of them has ended"
       )
     }
+    startWatching()
+  }
+
+  deinit { watch?.cancel() }
+
+  /// Has whoever waits for a message look around once another process has told of a failure or the store is lost.
+  private func startWatching() {
+    let timer = DispatchSource.makeTimerSource(queue: DispatchQueue(label: "norma.watch"))
+    timer.schedule(deadline: .now() + 1, repeating: 1)
+    timer.setEventHandler { [weak self] in
+      guard let self, watched.withLock({ $0.map { ContinuousClock.now - $0.since >= .seconds(1) } ?? false }),
+        !store.isSilent
+      else { return }
+      let isTrouble: Bool
+      do { isTrouble = try store.has("trouble") } catch { isTrouble = !(error is KeyValueStore.Silence) }
+      if isTrouble { watched.withLock { $0?.work.interrupt() } }
+    }
+    timer.resume()
+    watch = timer
   }
 
   private static func store(_ environment: WorkerEnvironment, _ timeout: Double) throws -> KeyValueStore {
@@ -179,17 +202,17 @@ public final class ProcessGroup: @unchecked Sendable {
     /// Whether all processes take part, or two alone.
     fileprivate var isCollective = true
 
-    fileprivate final class Work {
-      private var handle: CTWork?
+    fileprivate final class Work: @unchecked Sendable {
+      private let handle: CTWork
       init(_ handle: CTWork) { self.handle = handle }
-      deinit { if let handle { ct_work_release(handle) } }
+      deinit { ct_work_release(handle) }
       /// Whether it has come to its end in so many seconds.
       func wait(_ seconds: Double) throws -> Bool {
-        guard let handle else { return true }
         let result = ct_work_wait(handle, seconds)
         guard result >= 0 else { throw TensorError.last("Gloo") }
         return result == 0
       }
+      func interrupt() { ct_work_interrupt(handle) }
     }
 
     /// - Throws: ``WorkerError`` when it cannot be completed.
@@ -201,7 +224,13 @@ public final class ProcessGroup: @unchecked Sendable {
       }
       do {
         // Who fails or gives up says so, since the others might not see it by their connections before their own time-out.
-        while try !work.wait(isCollective ? 1 : 0) { try group.look() }
+        if isCollective {
+          while try !work.wait(1) { try group.look() }
+        } else {
+          group.watched.withLock { $0 = (work, start) }
+          defer { group.watched.withLock { $0 = nil } }
+          while try !work.wait(0) { try group.look() }
+        }
         try group.lookNowAndThen()
       } catch let error as WorkerError { throw error } catch { throw group.cause(of: error) }
     }

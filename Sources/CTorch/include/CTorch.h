@@ -173,6 +173,8 @@ CTWork ct_group_receive(CTGroup group, CTTensor tensor, int rank);
 // Waits for the end, but no longer than so many seconds; 0 for no bound but the group's, the one for messages between two processes.
 // Returns 0 at the end, 1 before it, -1 for a failure.
 int ct_work_wait(CTWork work, double seconds);
+// Ends another thread's wait for a message between two processes, with 1.
+void ct_work_interrupt(CTWork work);
 void ct_work_release(CTWork work);
 
 // Profiler ---------------------------------------------------------------------------------------
