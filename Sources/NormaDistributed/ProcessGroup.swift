@@ -358,7 +358,8 @@ public final class ProcessGroup: @unchecked Sendable {
         someIsLate && !isLate
           ? "rank \(rank) of \(size), this one, did not answer the others in \(Self.inWords(timeout)): stopped, or busy for longer"
             + Self.advice
-          : "the connection between the \(size) processes was lost (\(first)), though all are there still" + Self.advice)
+          : "the connection between the \(size) processes was lost (\(first)), though all are there still" + Self.advice
+      )
     }
     return WorkerError(
       (someIsLate
