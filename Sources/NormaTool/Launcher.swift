@@ -68,8 +68,8 @@ enum Launcher {
 
   private static func wait(_ ranks: inout [pid_t: Int], _ signals: inout sigset_t, _ timeout: Double) throws {
     var failure: Int32?
-    // Those that are left find out themselves, and are ended when they do not. The first signal ends those that have not begun to train, which
-    // would wait for all to come; the others end after their step at the latest, or when they find out.
+    // Those that are left find out themselves. The first signal ends those that still wait for all to come; those that train find out at their next
+    // operation, whose time-out the second one leaves them.
     var remedies = [SIGTERM, SIGKILL]
     var sent: Int32?
     while !ranks.isEmpty {
@@ -79,10 +79,13 @@ enum Launcher {
       case SIGCHLD: break
       case SIGALRM:
         if let signal = remedies.first {
-          for process in ranks.keys { kill(process, signal) }
+          for (process, rank) in ranks {
+            if signal == SIGKILL { log.error("rank \(rank) (process \(process)) does not end and is killed") }
+            kill(process, signal)
+          }
           sent = signal
           remedies.removeFirst()
-          alarm(UInt32(min(timeout, 1e6)) + 30)
+          alarm(UInt32(max(10, timeout)))
         }
       default: for process in ranks.keys { kill(process, number) }
       }
@@ -94,7 +97,7 @@ enum Launcher {
         if signal != 0, signal != sent { log.error("rank \(rank) (process \(process)) was ended by signal \(signal)") }
         if code != 0, failure == nil {
           failure = code
-          alarm(30)
+          alarm(UInt32(min(30, timeout + 5)))
         }
       }
     }

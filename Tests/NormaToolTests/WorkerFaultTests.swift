@@ -25,8 +25,8 @@ import Testing
   }
 
   /// Three that are in the middle of a run.
-  private func begin(_ count: Int = 3) throws -> [Tool.Running] {
-    let running = try (0..<count).map { try crew.start($0, of: count, Crew.longer, timeout: Self.timeout) }
+  private func begin(_ count: Int = 3, _ options: [String] = []) throws -> [Tool.Running] {
+    let running = try (0..<count).map { try crew.start($0, of: count, Crew.longer + options, timeout: Self.timeout) }
     Crew.wait(running) { crew.hasCheckpoint }
     try #require(crew.hasCheckpoint, "\(running.map(\.errors))")
     return running
@@ -62,7 +62,13 @@ import Testing
     }
     // Rank 0 may have been killed while it wrote one.
     #expect(rank == 0 || crew.parts.isEmpty)
-    try goesOn()
+    if rank == 0 { return try goesOn() }
+    // The same command again, as a scheduler gives it.
+    let again = try (0..<3).map { try crew.start($0, of: 3, Crew.longer + ["--continue"]) }.map { try $0.end() }
+    #expect(again.allSatisfy { $0.status == 0 } && again[0].errors.contains("going on from the checkpoint"))
+    let whole = try Crew()
+    #expect(try whole.launch(3, Crew.longer).end().status == 0)
+    #expect(try ResumeTests.Result(crew.output()) == ResumeTests.Result(whole.output()))
   }
 
   @Test(arguments: [1, 0]) func oneHangs(rank: Int) throws {
@@ -126,18 +132,23 @@ import Testing
   }
 
   @Test func aSecondProcessOfARankEndsAlone() throws {
-    let running = try begin(2)
-    for rank in 0..<2 {
-      let outcome = try crew.start(rank, of: 2, output: crew.folder.path("second"), timeout: Self.timeout).end()
+    let running = try begin(2, ["--epochs", "1000"])
+    let second = try (0..<2).map {
+      try crew.start($0, of: 2, output: crew.folder.path("second"), timeout: Self.timeout)
+    }
+    for (rank, second) in second.enumerated() {
+      let outcome = try second.end()
       #expect(outcome.status == 1 && isOneLine(outcome.errors, of: 1), "\(outcome.errors)")
       #expect(
         outcome.errors.hasPrefix(
           "Error: rank \(rank) is there twice: 127.0.0.1 (process \(running[rank].process.processIdentifier) on "),
         "\(outcome.errors)")
     }
+    #expect(running.allSatisfy { $0.process.isRunning })
+    kill(running[0].process.processIdentifier, SIGTERM)
     for running in running {
       let outcome = try running.end()
-      #expect(outcome.status == 0, "\(outcome.errors)")
+      #expect(outcome.status == 143 && !outcome.errors.contains("Error"), "\(outcome.errors)")
     }
     #expect(!FileManager.default.fileExists(atPath: crew.folder.path("second")))
   }

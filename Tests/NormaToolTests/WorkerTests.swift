@@ -13,12 +13,13 @@ struct Crew {
   init() throws { (folder, port) = (try TemporaryFolder(), try freePort()) }
 
   static let options = [
-    "--norm", "switchable:synchronized", "--width", "2", "--crop", "32", "--epochs", "2", "--samples-per-epoch", "12",
+    "--norm", "switchable:synchronized", "--width", "2", "--depth", "2", "--crop", "32", "--epochs", "2",
+    "--samples-per-epoch", "12",
     "--batch-size", "2", "--dropout", "0.2", "--augment", "full", "--threads", "1", "--synthetic-size", "48",
     "--synthetic-slices", "4", "--val-slices", "1", "--test-slices", "1",
   ]
   /// Of a run that a fault can come into the middle of, with a checkpoint after every step.
-  static let longer = options + ["--samples-per-epoch", "80", "--batch-size", "1", "--checkpoint-minutes", "0"]
+  static let longer = options + ["--samples-per-epoch", "40", "--batch-size", "1", "--checkpoint-minutes", "0"]
   static let checkpoint = "checkpoint-switchable-synchronized.safetensors"
 
   /// A rank's own, of which only rank 0's is to be made.

@@ -59,7 +59,10 @@ struct WorkerOptions: ParsableArguments {
       try? group.leave()
       throw code
     } catch {
-      end(error, isTold: !(error is WorkerError) && group.isTold(failure: Norma.message(for: error)))
+      // A group that nobody needs any more would be released here, and wait.
+      withExtendedLifetime(group) {
+        end(error, isTold: !(error is WorkerError) && group.isTold(failure: Norma.message(for: error)))
+      }
     }
   }
 
