@@ -224,17 +224,16 @@ import Testing
 
     @Test(.enabled(if: Crew.torchrun != nil, "torchrun is missing"), arguments: [(1, "0"), (0, "10")])
     func restartedItEndsAsIfNothingHadBeen(rank: Int, minutes: String) throws {
-      let options = Crew.options + ["--samples-per-epoch", "24", "--batch-size", "1", "--checkpoint-minutes", minutes]
+      let options = Crew.options + ["--samples-per-epoch", "40", "--batch-size", "1", "--checkpoint-minutes", minutes]
       let running = try crew.torchrun(
         ["--nproc-per-node", "2", "--master-port", "\(crew.port)", "--max-restarts", "1"], options,
         timeout: Self.timeout)
-      Crew.wait([running]) { running.errors.contains("epoch 1/2") }
-      usleep(200_000)
+      Crew.wait([running]) { crew.hasCheckpoint && running.errors.contains("epoch 1/2") }
       let process = try #require(try Crew.workers(of: running.process)[rank])
       kill(process, SIGKILL)
       let outcome = try running.end()
       #expect(outcome.status == 0, "\(outcome.errors)")
-      #expect(outcome.errors.contains("going on from the checkpoint, 1 epochs"), "\(outcome.errors)")
+      #expect(outcome.errors.contains("going on from the checkpoint"), "\(outcome.errors)")
       let whole = try Crew()
       #expect(try whole.launch(2, options).end().status == 0)
       #expect(try ResumeTests.Result(crew.output()) == ResumeTests.Result(whole.output()))
