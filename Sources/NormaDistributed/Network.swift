@@ -79,3 +79,10 @@ public func freePort() throws -> Int {
   }
   return Int(UInt16(bigEndian: address.sin_port))
 }
+
+/// Seconds of a clock that all processes of this machine share.
+func machineSeconds() -> Double {
+  var time = timespec()
+  clock_gettime(CLOCK_MONOTONIC, &time)
+  return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+}

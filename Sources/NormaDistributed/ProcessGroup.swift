@@ -42,6 +42,7 @@ public final class ProcessGroup: @unchecked Sendable {
   private let store: KeyValueStore
   private let lanes: [Lane: Connections]
   private let traffic = Mutex<[Lane: Traffic]>([:])
+  private let spans = Mutex<(lane: Lane, all: [Span])?>(nil)
   private let lastLook = Mutex(ContinuousClock.now)
   /// A message that is being waited for, which cannot be done in pieces.
   private let watched = Mutex<(work: Pending.Work, since: ContinuousClock.Instant)?>(nil)
@@ -262,6 +263,8 @@ public final class ProcessGroup: @unchecked Sendable {
   ///
   /// Thakur, Rabenseifner & Gropp 2005, "Optimization of Collective Communication Operations in MPICH", section 4.5 (recursive doubling).
   public func sum(_ values: [Double], on lane: Lane = .control) throws -> [Double] {
+    let begin = machineSeconds()
+    defer { spans.withLock { if lane == $0?.lane { $0?.all.append(Span(begin: begin, end: machineSeconds())) } } }
     var values = values
     let cube = 1 << (Int.bitWidth - 1 - size.leadingZeroBitCount)
     func exchange(with other: Int, sends: Bool = true, receives: Bool = true) throws -> [Double] {
@@ -311,8 +314,11 @@ public final class ProcessGroup: @unchecked Sendable {
     return counts.enumerated().map { Array(all[$0 * most..<$0 * most + $1]) }
   }
 
-  /// A number of every process, by rank.
-  public func gather(_ number: Double) throws -> [Double] { try gather(Tensor([number])).array() }
+  /// Equally many numbers of every process, by rank.
+  public func gather(_ numbers: [Double]) throws -> [[Double]] {
+    let all: [Double] = try gather(Tensor(numbers)).array()
+    return (0..<size).map { Array(all[$0 * numbers.count..<($0 + 1) * numbers.count]) }
+  }
 
   /// Vectors of the same extent one after the other.
   private func gather(_ tensor: Tensor) throws -> Tensor {
@@ -321,6 +327,27 @@ public final class ProcessGroup: @unchecked Sendable {
       ct_group_all_gather($0, all.handle, tensor.handle)
     }.wait()
     return all
+  }
+
+  /// When a sum of this process began and ended, in seconds of the machine's clock, which its processes share.
+  public struct Span: Sendable {
+    public let begin: Double
+    public let end: Double
+  }
+
+  /// Whether all processes are on one machine.
+  public func isOnOneMachine() throws -> Bool { Set(try gather(Array(hostName.utf8))).count == 1 }
+
+  /// Runs the body and takes the times of the ``sum(_:on:)``s of a lane in it.
+  public func timingSums<Result>(on lane: Lane, _ body: () throws -> Result) rethrows -> (result: Result, spans: [Span])
+  {
+    spans.withLock { $0 = (lane, []) }
+    let result = try body()
+    let found = spans.withLock { spans in
+      defer { spans = nil }
+      return spans?.all ?? []
+    }
+    return (result, found)
   }
 
   /// What a lane has carried so far.

@@ -89,6 +89,9 @@ struct BenchScaleCommand: ParsableCommand {
     var buckets: Int
     /// Per step of rank 0.
     var statistics: Messages
+    /// What the waiting for the norms' messages would be if all processes had come to them at the same time; the rest of it is for those that came later.
+    /// nil where processes of several machines have no common clock.
+    var statisticsOwnMilliseconds: Double?
     var gradients: Messages
   }
 
@@ -183,16 +186,20 @@ struct BenchScaleCommand: ParsableCommand {
     func time(_ body: () throws -> Void) throws -> Double {
       _ = try group.sum([0])
       let own = try clock.measure(body) / .milliseconds(1)
-      return try group.gather(own).max() ?? own
+      return try group.gather([own]).map { $0[0] }.max() ?? own
     }
+    let isOneMachine = try group.isOnOneMachine()
+    var ownSeconds = 0.0
     func carried() -> [ProcessGroup.Traffic] { [.statistics, .gradients].map { group.carried(on: $0) } }
     var before = carried()
     for step in 0..<warmUp + steps {
       if step == warmUp { before = carried() }
+      var spans: [ProcessGroup.Span] = []
       let times = (
         try time { if group.rank == 0 { try single.step() } }, try time { try single.step() },
-        try time { try shared.step() }
+        try time { spans = try group.timingSums(on: .statistics) { try shared.step() }.spans }
       )
+      if step >= warmUp, isOneMachine { ownSeconds += try ownTime(of: spans, group) }
       if step >= warmUp {
         alone.append(times.0)
         apart.append(times.1)
@@ -211,7 +218,17 @@ struct BenchScaleCommand: ParsableCommand {
     return Case(
       norm: norm.name, workers: group.size, alone: spreads.0, apart: spreads.1, together: spreads.2,
       efficiency: spreads.0.median / spreads.2.median, buckets: shared.gradients.buckets,
-      statistics: messages(0), gradients: messages(1))
+      statistics: messages(0), statisticsOwnMilliseconds: isOneMachine ? ownSeconds * 1000 / Double(steps) : nil,
+      gradients: messages(1))
+  }
+
+  /// Seconds from the moment that the last process had come to a sum until its end here, over all sums.
+  private func ownTime(of spans: [ProcessGroup.Span], _ group: ProcessGroup) throws -> Double {
+    if spans.isEmpty { return 0 }
+    let begins = try group.gather(spans.map(\.begin))
+    return spans.enumerated().reduce(0) { sum, item in
+      sum + item.element.end - (begins.map { $0[item.offset] }.max() ?? 0)
+    }
   }
 
   private func table(_ cases: [Case], _ messages: [Message], _ group: ProcessGroup) -> String {
@@ -221,8 +238,9 @@ struct BenchScaleCommand: ParsableCommand {
       return [
         item.norm, fixed(item.alone.median, 1), fixed(item.apart.median, 1), fixed(step, 1), fixed(item.efficiency, 3),
         fixed(item.alone.median / item.apart.median, 3), fixed(item.statistics.count, 0),
-        bytes(Int(item.statistics.bytes)), share(item.statistics.waitMilliseconds), fixed(item.gradients.count, 0),
-        bytes(Int(item.gradients.bytes)), share(item.gradients.waitMilliseconds),
+        fixed(item.statistics.bytes / 1024, 0), share(item.statistics.waitMilliseconds),
+        item.statisticsOwnMilliseconds.map(share) ?? "–", fixed(item.gradients.count, 0),
+        fixed(item.gradients.bytes / 1024, 0), share(item.gradients.waitMilliseconds),
       ]
     }
     let steps =
@@ -233,8 +251,8 @@ struct BenchScaleCommand: ParsableCommand {
       \(Runtime.threads == 1 ? "thread" : "threads"), \(dtype.rawValue); milliseconds
       \(textTable(
         header: [
-          "norm", "alone", "apart", "together", "alone ÷ together", "÷ apart", "norm messages", "bytes", "waited",
-          "gradient messages", "bytes", "waited",
+          "norm", "alone", "apart", "together", "alone ÷ together", "÷ apart", "norm messages", "KiB", "waited", "own time",
+          "gradient messages", "KiB", "waited",
         ], rows: rows))
 
 
