@@ -85,8 +85,6 @@ void ct_store_release(CTStore handle) {
   }
 }
 
-int ct_store_port(CTStore handle) { return store(handle).getPort(); }
-
 int ct_store_set(CTStore handle, const char *key, const uint8_t *bytes, int64_t count) {
   return guarded([&]() -> int {
     store(handle).set(key, std::vector<uint8_t>(bytes, bytes + count));

@@ -31,14 +31,17 @@ public struct BatchPlan: Sendable, Equatable {
     return first..<min(first + batchSize * workers, samples)
   }
 
-  /// This worker's batch of a round: a part of the round's samples as large as the others' or one smaller. A worker that none are left for
-  /// computes with the first, which `counts` tells not to count.
+  /// This worker's batch of a round: a part of the round's samples as large as the others' or one smaller. A single sample is dealt out only where there is no other
+  /// way, as norms may need more. A worker that none are left for computes with the first ones, which `counts` tells not to count.
   public func batch(inRound round: Int) -> (samples: Range<Int>, counts: Bool) {
     let all = samples(inRound: round)
-    let (size, rest) = all.count.quotientAndRemainder(dividingBy: workers)
+    let pairs = all.count / 2
+    let isForPairs = pairs > 0 && pairs < workers && all.count <= pairs * batchSize
+    let (size, rest) = all.count.quotientAndRemainder(dividingBy: isForPairs ? pairs : workers)
+    if isForPairs, rank >= pairs { return (all.prefix(batchSize), false) }
     let first = all.lowerBound + rank * size + min(rank, rest)
     let count = size + (rank < rest ? 1 : 0)
-    return count > 0 ? (first..<first + count, true) : (all.lowerBound..<all.lowerBound + 1, false)
+    return count > 0 ? (first..<first + count, true) : (all.prefix(batchSize), false)
   }
 
   /// Throws `DataError` for numbers that cannot be.

@@ -131,8 +131,5 @@ public final class GradientReducer {
     begun = []
   }
 
-  /// How many buckets there are, and their bytes together.
-  public var size: (buckets: Int, bytes: Int) {
-    (buckets.count, buckets.reduce(0) { $0 + $1.values.count * $1.values.dtype.size })
-  }
+  public var bucketCount: Int { buckets.count }
 }

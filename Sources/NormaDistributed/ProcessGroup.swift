@@ -42,6 +42,7 @@ public final class ProcessGroup: @unchecked Sendable {
   private let store: KeyValueStore
   private let lanes: [Lane: Connections]
   private let traffic = Mutex<[Lane: Traffic]>([:])
+  private let failures = Atomic<Int>(0)
   private let spans = Mutex<(lane: Lane, all: [Span])?>(nil)
   private let lastLook = Mutex(ContinuousClock.now)
   /// A message that is being waited for, which cannot be done in pieces.
@@ -335,8 +336,11 @@ public final class ProcessGroup: @unchecked Sendable {
     public let end: Double
   }
 
-  /// Whether all processes are on one machine.
-  public func isOnOneMachine() throws -> Bool { Set(try gather(Array(hostName.utf8))).count == 1 }
+  /// How many of the processes are on this one's machine.
+  public func ranksOnThisMachine() throws -> Int {
+    let own = Array(hostName.utf8)
+    return try gather(own).count { $0 == own }
+  }
 
   /// Runs the body and takes the times of the ``sum(_:on:)``s of a lane in it.
   public func timingSums<Result>(on lane: Lane, _ body: () throws -> Result) rethrows -> (result: Result, spans: [Span])
@@ -359,6 +363,14 @@ public final class ProcessGroup: @unchecked Sendable {
   public func tell(failure message: String) {
     try? store.set("failed/\(rank)", message)
     _ = try? store.claim("trouble", message)
+  }
+
+  /// Whether all processes have failed at the same place, in the same call of this, so that they can go on with something else together. One alone cannot: the
+  /// others wait for it in the middle of something.
+  public func allFail(with message: String) -> Bool {
+    let number = failures.add(1, ordering: .relaxed).newValue
+    try? store.set("failure/\(number)/\(rank)", message)
+    return (0..<size).allSatisfy { (try? store.text("failure/\(number)/\($0)", seconds: 10)) != nil }
   }
 
   /// ``tell(failure:)``, and whether rank 0, another one, ends for the same reason and need not be repeated.

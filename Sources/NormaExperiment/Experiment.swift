@@ -161,22 +161,20 @@ public struct Experiment<Work: Workload> {
       try trainer.restoreBest()
       let evaluation = try workload.score(trainer, &record)
       outcome.best = (model, evaluation)
-    } catch let error as TrainingError {
-      record.failure = "\(error)"
-    } catch  where group != nil {
-      // The other workers may have met no such thing, and cannot go on without this one.
-      throw error
-    } catch let error as TensorError {
-      record.failure = "\(error)"
-    } catch let error as NormalizationError {
-      record.failure = "\(error)"
-    } catch let error as NetworkError {
+    } catch let error where Self.isOfTraining(error) {
+      // What is wrong with a loss all workers see alike; other things perhaps one alone, without which the others cannot go on.
+      if let group, !(error is TrainingError), !group.allFail(with: "\(error)") { throw error }
       record.failure = "\(error)"
     }
     measure()
     record.isFinished = true
     outcome.record = record
     return outcome
+  }
+
+  /// Whether an error is a result of a training, and not of what is around it.
+  private static func isOfTraining(_ error: any Error) -> Bool {
+    error is TrainingError || error is TensorError || error is NormalizationError || error is NetworkError
   }
 
   /// The record as a checkpoint keeps it; what the trainer knows too is left out.

@@ -226,8 +226,12 @@ extension NormalizationKind {
     let momentum = try words.momentum()
     if let momentum { options.momentum = momentum }
     if let epsilon = try words.epsilon() { options.epsilon = epsilon }
-    if words.flag("synchronized") { options.branches = [.instance, .layer, .synchronized] }
+    let isSynchronized = words.flag("synchronized")
+    if isSynchronized { options.branches = [.instance, .layer, .synchronized] }
     if let word = words.word() {
+      if isSynchronized {
+        throw words.error("a list of branches says itself which is synchronized, as instance+layer+synchronized")
+      }
       options.branches = try word.split(separator: "+", omittingEmptySubsequences: false).map { name in
         guard let partition = Partition(name: String(name)) else {
           throw words.error(

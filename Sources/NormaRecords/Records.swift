@@ -246,13 +246,18 @@ public struct EnvironmentRecord: Codable, Sendable, Equatable {
   public var processor: String
   public var threads: Int
   public var device: String
+  /// Processes that train together; nil for one.
+  public var workers: Int?
 
-  public init(norma: String, libtorch: String, processor: String, threads: Int, device: String) {
+  public init(
+    norma: String, libtorch: String, processor: String, threads: Int, device: String, workers: Int? = nil
+  ) {
     self.norma = norma
     self.libtorch = libtorch
     self.processor = processor
     self.threads = threads
     self.device = device
+    self.workers = workers
   }
 }
 

@@ -317,7 +317,7 @@ extension ComparisonRecord {
   // MARK: - Statistics of the batch
 
   private func badRunningStatistics(_ run: RunRecord) -> Finding? {
-    guard run.usesRunningStatistics, run.cell.batchSize <= DoctorThreshold.smallBatch else { return nil }
+    guard run.usesRunningStatistics, run.samplesOfStatistics(workers) <= DoctorThreshold.smallBatch else { return nil }
     let measured = run.lossUnderRunning
     if let measured, measured < DoctorThreshold.lossUnderRunning { return nil }
     let curves = unusualCurves(run)
@@ -355,19 +355,22 @@ extension ComparisonRecord {
     return "\(text); under \(norms.joined(separator: ", ")) it is \(fixed(usual, 2)) times"
   }
 
+  /// Processes that trained together.
+  private var workers: Int { configuration["workers"].flatMap(Int.init) ?? 1 }
+
   private func leaning(_ run: RunRecord) -> Finding? {
-    guard run.cell.batchSize < DoctorThreshold.batchForSharing, let share = run.batchShare,
+    guard run.samplesOfStatistics(workers) < DoctorThreshold.batchForSharing, let share = run.batchShare,
       share > DoctorThreshold.batchShare
     else { return nil }
     return finding(
       .leansOnBatch, .note, run,
       "\(percent(share)) of its statistics, averaged over layers, means and variances, are those of batches of "
-        + "\(run.cell.batchSize); in evaluation running ones take their place.",
+        + "\(run.samplesOfStatistics(workers)); in evaluation running ones take their place.",
       "switchable:instance+layer leaves the batch out; or a larger --batch-size.")
   }
 
   private func batchOfOne(_ run: RunRecord) -> Finding? {
-    guard run.cell.batchSize == 1, run.usesBatchStatistics else { return nil }
+    guard run.samplesOfStatistics(workers) == 1, run.usesBatchStatistics else { return nil }
     return finding(
       .batchOfOne, run.kind == "switchable" ? .note : .warning, run,
       "With one sample per batch, \(run.norm) trains on that sample's own statistics, as instance normalization does"
@@ -429,14 +432,23 @@ extension RunRecord {
   private var words: [Substring] { norm.split(separator: ":").dropFirst().map { $0 } }
 
   /// Whether training takes statistics over samples.
+  private static let batchBranches = ["batch", "synchronized", "ghost"]
+
+  /// Samples that the norm's batch statistics are taken over.
+  fileprivate func samplesOfStatistics(_ workers: Int) -> Int {
+    words.contains { $0.contains("synchronized") } ? cell.batchSize * workers : cell.batchSize
+  }
+
   fileprivate var usesBatchStatistics: Bool {
     switch kind {
     case "batch", "evo-b0": return true
     case "switchable":
       let branches = words.first { word in
-        ["instance", "layer", "batch", "ghost", "group"].contains(where: word.hasPrefix)
+        ["instance", "layer", "batch", "synchronized", "ghost", "group"].contains(where: word.hasPrefix)
       }
-      return branches.map { $0.split(separator: "+").contains { $0.hasPrefix("batch") || $0.hasPrefix("ghost") } }
+      return branches.map {
+        $0.split(separator: "+").contains { branch in Self.batchBranches.contains(where: branch.hasPrefix) }
+      }
         ?? true
     default: return false
     }
@@ -450,7 +462,7 @@ extension RunRecord {
   /// The share of batch statistics in switchable normalization's, or nil.
   fileprivate var batchShare: Double? {
     let shares = (mixes.last ?? []).flatMap { mix in
-      mix.branches.indices.filter { mix.branches[$0].hasPrefix("batch") || mix.branches[$0].hasPrefix("ghost") }
+      mix.branches.indices.filter { Self.batchBranches.contains(where: mix.branches[$0].hasPrefix) }
         .map { (mix.mean[$0] + mix.variance[$0]) / 2 }
     }
     return shares.isEmpty ? nil : mean(shares)

@@ -1,3 +1,10 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
@@ -45,7 +52,9 @@ struct Comparison {
     try model.check(given: data.given + network.given + training.given)
     let turns = WorkerTurns()
     if turns != nil, sharing != nil {
-      throw ValidationError("--share has processes that train cells each by itself; leave out --share or the workers.")
+      throw ValidationError(
+        "--share has processes that train each by itself, but this one is a worker of several (by --workers, torchrun or RANK): leave out one of them."
+      )
     }
     let resumed = turns.map(\.leads) ?? true ? try resume.folder(output) : nil
     let earlier = try WorkerTurns.told {
@@ -173,7 +182,7 @@ struct Comparison {
     if let begunIn, begunIn != environment {
       log.warning(
         """
-        the run was begun on another machine, version or number of threads: its times cannot be compared with the new ones, and \
+        the run was begun on another machine, version or number of threads or workers: its times cannot be compared with the new ones, and \
         results may differ in their last digits
         """)
     }
@@ -184,7 +193,8 @@ struct Comparison {
       log.warning(
         "interrupted; go on with: norma \(command) --resume \(shellWord(folder.path))\(sharing == nil ? "" : " --share")"
       )
-      throw ExitCode(128 + (Interruption.signal ?? 0))
+      // Another worker may have been the one that was told.
+      throw ExitCode(128 + (Interruption.signal ?? SIGTERM))
     }
     func train(
       _ cell: Grid.Cell, index: Int, _ record: inout ComparisonRecord,
@@ -339,6 +349,7 @@ struct Comparison {
     (whole.started, whole.runs) = (earlier.started, earlier.runs)
     whole.configuration = ComparisonRecord.configuration(
       of: [earlier, record], seeds: earlier.runs.map(\.cell.seed) + grid.seeds)
+    whole.configuration["workers"] = record.configuration["workers"]
     whole.analysis = whole.analyzed()
     return whole
   }
@@ -348,8 +359,9 @@ struct Comparison {
     _ record: ComparisonRecord, _ earlier: ComparisonRecord, _ grid: Grid, in folder: String, isJoining: Bool
   ) throws {
     // The data are told apart by their digest, wherever they lie; threads change rounding and times, which is warned of.
-    // Another number of workers goes on, with other batches.
-    let free = ["threads", "workers"] + (earlier.data.digest == nil ? [] : Self.pathOptions)
+    // With another number of workers a training goes on with other batches; trainings that are compared have the same.
+    let free =
+      (command == "train" ? ["threads", "workers"] : ["threads"]) + (earlier.data.digest == nil ? [] : Self.pathOptions)
     let different = record.differentOptions(
       from: earlier, besides: isJoining ? [] : ComparisonRecord.gridOptions
     ).filter { !free.contains($0.name) }
@@ -389,7 +401,7 @@ struct Comparison {
   private func environment(_ device: Device) -> EnvironmentRecord {
     EnvironmentRecord(
       norma: Norma.version, libtorch: Runtime.version, processor: Processor.name, threads: Runtime.threads,
-      device: device.description)
+      device: device.description, workers: ProcessGroup.current?.size)
   }
 
   /// The options that all networks have, by their names on the command line.

@@ -53,7 +53,7 @@ struct WorkerTurns {
       guard let turn = try? record(Turn.self, fromJSON: text),
         let cell = grid.cells.first(where: { $0.record == turn.cell })
       else {
-        throw WorkerError("rank 0 trains what rank \(group.rank) does not know; do all ranks run the same version?")
+        throw ToolError("rank 0 trains what rank \(group.rank) does not know; do all ranks run the same version?")
       }
       TensorMemory.returnUnused()
       do {

@@ -119,7 +119,9 @@ enum Launcher {
     var next = environ
     while let entry = next.pointee {
       let text = String(cString: entry)
-      if variables[String(text.prefix { $0 != "=" })] == nil { environment.append(text) }
+      let name = String(text.prefix { $0 != "=" })
+      // torchrun's are of this process, not of those that it starts.
+      if variables[name] == nil, !name.hasPrefix("TORCHELASTIC_") { environment.append(text) }
       next += 1
     }
     environment += variables.map { "\($0)=\($1)" }

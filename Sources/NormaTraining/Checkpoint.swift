@@ -186,7 +186,7 @@ extension Trainer {
     guard let group else { return }
     let texts = try group.gather(group.rank == 0 ? Array(jsonText(of: state, isPretty: false).utf8) : [])
     guard let state = try? record(TrainingState.self, fromJSON: String(decoding: texts[0], as: UTF8.self)) else {
-      throw WorkerError("rank 0 sent a state of the training that cannot be read: do all ranks run the same version?")
+      throw TrainingError("rank 0 sent a state of the training that cannot be read: do all ranks run the same version?")
     }
     self.state = state
     let model = model.stateDictionary().map(\.value)

@@ -17,11 +17,10 @@ extension BatchLoader {
       index += 1
     }
     guard let group else { return own }
-    let all = try group.gather(own).map { $0.makeIterator() }
-    var iterators = all
+    var iterators = try group.gather(own).map { $0.makeIterator() }
     return try (0..<index).map { index in
       guard let row = iterators[index % group.size].next() else {
-        throw WorkerError(
+        throw TrainingError(
           "rank \(index % group.size) evaluated fewer batches than it should: do all ranks have the same data?")
       }
       return row

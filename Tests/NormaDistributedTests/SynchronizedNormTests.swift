@@ -159,6 +159,13 @@ import WorkerSupport
     #expect(relativeError(parts[0] + parts[1], whole) < 1e-12)
   }
 
+  @Test func aListSaysItselfWhatIsSynchronized() throws {
+    #expect(throws: (any Error).self) {
+      try Normalization(parsing: "switchable:instance+batch:synchronized").layer(channels: 4)
+    }
+    #expect(throws: (any Error).self) { try Normalization(parsing: "batch:synchronized:ghost=2").layer(channels: 4) }
+  }
+
   @Test func conversionThereAndBack() throws {
     let names = ["batch:keras", "switchable", "evo-b0", "group:2", "batch:ghost=2"]
     let network = Sequential(try names.compactMap { try Normalization(parsing: $0).layer(channels: 4) })

@@ -148,8 +148,6 @@ bool ct_process_reset_peak(void);
 // have it, and ends with its last store. Seconds bound how long everything waits for the server.
 CTStore ct_store(const char *host, int port, bool is_server, double seconds);
 void ct_store_release(CTStore store);
-// The port, which the system chose where 0 was given.
-int ct_store_port(CTStore store);
 int ct_store_set(CTStore store, const char *key, const uint8_t *bytes, int64_t count);
 // Waits for the key. The bytes stay readable until the next call on this thread. Returns how many.
 int64_t ct_store_get(CTStore store, const char *key, double seconds, const uint8_t **bytes);

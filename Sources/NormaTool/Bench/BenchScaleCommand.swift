@@ -22,7 +22,7 @@ struct BenchScaleCommand: ParsableCommand {
   var workers: Int?
 
   @Option(
-    help: NormHelp.list(default: "batch,batch:synchronized,switchable,switchable:synchronized,group"),
+    help: NormHelp.list(default: standardNorms),
     transform: CompareCommand.parseNorms)
   var norms: [Normalization]?
 
@@ -66,13 +66,7 @@ struct BenchScaleCommand: ParsableCommand {
     try BenchOptions.check("--threads", threads, atMost: 4096)
   }
 
-  private static var standardNorms: [Normalization] {
-    get throws {
-      try ["batch", "batch:synchronized", "switchable", "switchable:synchronized", "group"].map {
-        try Normalization(parsing: $0)
-      }
-    }
-  }
+  private static let standardNorms = "batch,batch:synchronized,switchable,switchable:synchronized,group"
 
   /// One norm.
   struct Case: Codable {
@@ -123,7 +117,7 @@ struct BenchScaleCommand: ParsableCommand {
       }
       Runtime.threads = threads
       let messages = try self.messages(group)
-      let norms = try messagesOnly ? [] : norms ?? Self.standardNorms
+      let norms = try messagesOnly ? [] : norms ?? CompareCommand.parseNorms(Self.standardNorms)
       for norm in norms { try BenchNetwork.options(norm, width: width).validate() }
       let cases = try norms.map { try measure($0, group) }
       guard group.rank == 0 else { return }
@@ -188,7 +182,7 @@ struct BenchScaleCommand: ParsableCommand {
       let own = try clock.measure(body) / .milliseconds(1)
       return try group.gather([own]).map { $0[0] }.max() ?? own
     }
-    let isOneMachine = try group.isOnOneMachine()
+    let isOneMachine = try group.ranksOnThisMachine() == group.size
     var ownSeconds = 0.0
     func carried() -> [ProcessGroup.Traffic] { [.statistics, .gradients].map { group.carried(on: $0) } }
     var before = carried()
@@ -217,7 +211,7 @@ struct BenchScaleCommand: ParsableCommand {
     let spreads = (Spread(alone), Spread(apart), Spread(together))
     return Case(
       norm: norm.name, workers: group.size, alone: spreads.0, apart: spreads.1, together: spreads.2,
-      efficiency: spreads.0.median / spreads.2.median, buckets: shared.gradients.buckets,
+      efficiency: spreads.0.median / spreads.2.median, buckets: shared.buckets,
       statistics: messages(0), statisticsOwnMilliseconds: isOneMachine ? ownSeconds * 1000 / Double(steps) : nil,
       gradients: messages(1))
   }

@@ -37,8 +37,8 @@ final class Trainee {
     ownBytes = TensorMemory.liveBytes - before + bytesOfData
   }
 
-  /// Of the gradients that processes sum.
-  var gradients: (buckets: Int, bytes: Int) { reducer?.size ?? (0, 0) }
+  /// Of gradients that processes sum.
+  var buckets: Int { reducer?.bucketCount ?? 0 }
 
   func step() throws {
     let before = TensorMemory.liveBytes

@@ -8,6 +8,7 @@
 
 import ArgumentParser
 import NormaDistributed
+import NormaTensor
 
 /// How many processes train one network together.
 struct WorkerOptions: ParsableArguments {
@@ -50,6 +51,10 @@ struct WorkerOptions: ParsableArguments {
     Launcher.endWithParent()
     let group: ProcessGroup
     do { group = try ProcessGroup(environment, timeout: timeout) } catch { end(error) }
+    // Ranks of one machine share its cores, where nobody says otherwise.
+    if getenv("OMP_NUM_THREADS") == nil, let ranks = try? group.ranksOnThisMachine(), ranks > 1 {
+      Runtime.threads = max(1, Runtime.threads / ranks)
+    }
     log.debug("rank \(group.rank) of \(group.size), process \(getpid())")
     do {
       try ProcessGroup.$current.withValue(group, operation: body)
