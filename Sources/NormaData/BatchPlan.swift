@@ -37,10 +37,10 @@ public struct BatchPlan: Sendable, Equatable {
     let all = samples(inRound: round)
     let pairs = all.count / 2
     let isForPairs = pairs > 0 && pairs < workers && all.count <= pairs * batchSize
-    let (size, rest) = all.count.quotientAndRemainder(dividingBy: isForPairs ? pairs : workers)
-    if isForPairs, rank >= pairs { return (all.prefix(batchSize), false) }
+    let takers = isForPairs ? pairs : workers
+    let (size, rest) = all.count.quotientAndRemainder(dividingBy: takers)
     let first = all.lowerBound + rank * size + min(rank, rest)
-    let count = size + (rank < rest ? 1 : 0)
+    let count = rank < takers ? size + (rank < rest ? 1 : 0) : 0
     return count > 0 ? (first..<first + count, true) : (all.prefix(batchSize), false)
   }
 

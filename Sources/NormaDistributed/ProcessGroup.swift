@@ -22,6 +22,9 @@ public final class ProcessGroup: @unchecked Sendable {
   /// another's, so that all processes call the same operations.
   @TaskLocal public static var counts = true
 
+  /// Whether this process reads and writes for all: rank 0, and one of its own.
+  public static var leads: Bool { current.map { $0.rank == 0 } ?? true }
+
   /// This process, from 0.
   public let rank: Int
   /// How many there are.
@@ -308,17 +311,13 @@ public final class ProcessGroup: @unchecked Sendable {
   }
 
   /// What every process gives, by rank. The counts may differ.
-  public func gather(_ bytes: [UInt8]) throws -> [[UInt8]] {
-    let counts = try gather(Tensor([Int64(bytes.count)])).array(of: Int64.self).map(Int.init)
-    let most = max(1, counts.max() ?? 0)
-    let all = try gather(Tensor(bytes + [UInt8](repeating: 0, count: most - bytes.count))).array(of: UInt8.self)
-    return counts.enumerated().map { Array(all[$0 * most..<$0 * most + $1]) }
-  }
-
-  /// Equally many numbers of every process, by rank.
-  public func gather(_ numbers: [Double]) throws -> [[Double]] {
-    let all: [Double] = try gather(Tensor(numbers)).array()
-    return (0..<size).map { Array(all[$0 * numbers.count..<($0 + 1) * numbers.count]) }
+  public func gather<Element: TensorElement>(_ elements: [Element]) throws -> [[Element]] {
+    let counts: [Int64] = try gather(Tensor([Int64(elements.count)])).array()
+    let most = max(1, counts.max().map(Int.init) ?? 0)
+    let own = try Tensor.zeros([most], dtype: Element.dtype)
+    try own.sliced(0..<elements.count).copy(from: Tensor(elements))
+    let all: [Element] = try gather(own).array()
+    return counts.enumerated().map { Array(all[$0 * most..<$0 * most + Int($1)]) }
   }
 
   /// Vectors of the same extent one after the other.
@@ -329,6 +328,14 @@ public final class ProcessGroup: @unchecked Sendable {
     }.wait()
     return all
   }
+
+  /// What rank 0 gives.
+  public func lead<Element: TensorElement>(_ elements: [Element]) throws -> [Element] {
+    try gather(rank == 0 ? elements : [])[0]
+  }
+
+  /// What rank 0 gives.
+  public func lead(_ text: String) throws -> String { String(decoding: try lead(Array(text.utf8)), as: UTF8.self) }
 
   /// When a sum of this process began and ended, in seconds of the machine's clock, which its processes share.
   public struct Span: Sendable {

@@ -117,7 +117,7 @@ public struct Experiment<Work: Workload> {
       cell.record, fileStem: fileStem, totalParameters: model.totalCount, trainableParameters: model.trainableCount)
     // Of several workers rank 0 alone reads and writes.
     let group = ProcessGroup.current
-    let leads = (group?.rank ?? 0) == 0
+    let leads = ProcessGroup.leads
     var goesOn = false
     if leads, let path = checkpoints?.path(fileStem), Folder.exists(path) {
       record = try goOn(trainer, probe, from: SafetensorsReader(path), record)

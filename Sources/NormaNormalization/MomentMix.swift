@@ -162,13 +162,24 @@ final class MomentMix: @unchecked Sendable {
   private func synchronize(_ k: Int, _ synchronization: Synchronization) {
     do {
       let isCentred = if case .pooled = branches[k] { true } else { false }
-      let found = try synchronization.moments(mean, variance, shape, isCentred: isCentred)
-      synchronizedValues = found.values
-      for cell in 0..<shape.cells {
-        branchMeans[k][cell] = found.means[cell % shape.channels]
-        branchVariances[k][cell] = found.variances[cell % shape.channels]
-      }
+      synchronizedValues = try synchronization.pool(
+        mean, variance, into: branchMeans[k], branchVariances[k], shape, isCentred: isCentred)
     } catch { failure = error }
+  }
+
+  /// P_k of the gradients of a branch's means and variances, for the parts inside the block.
+  func pool(
+    _ partition: Partition, _ means: UnsafePointer<Double>, _ variances: UnsafePointer<Double>,
+    into pooledMeans: UnsafeMutablePointer<Double>, _ pooledVariances: UnsafeMutablePointer<Double>,
+    _ block: TableBlock
+  ) throws {
+    if let synchronization = recipe.synchronization, partition == .synchronized {
+      try synchronization.pullBack(
+        means, variances, into: pooledMeans, pooledVariances, shape, values: synchronizedValues ?? 1)
+    } else {
+      partition.pool(means, into: pooledMeans, block)
+      partition.pool(variances, into: pooledVariances, block)
+    }
   }
 
   /// From the moments of the block's planes to the coefficients of its scale and shift. A mix over several processes is solved as a
@@ -293,18 +304,6 @@ final class MomentGradient: @unchecked Sendable {
     inputSums = tables[8]
   }
 
-  private func synchronize(_ synchronization: Synchronization) {
-    do {
-      let shape = mix.shape
-      let pooled = try synchronization.pulledBack(
-        [meanGradient, varianceGradient], shape, values: mix.synchronizedValues ?? 1)
-      for cell in 0..<shape.cells {
-        pooledMeanGradient[cell] = pooled[0][cell % shape.channels]
-        pooledVarianceGradient[cell] = pooled[1][cell % shape.channels]
-      }
-    } catch { failure = error }
-  }
-
   /// From the sums of the block's planes to the coefficients of its dx.
   func solve(_ block: TableBlock) {
     for n in block.samples {
@@ -326,12 +325,10 @@ final class MomentGradient: @unchecked Sendable {
         }
         continue
       }
-      if let synchronization = mix.recipe.synchronization, partition == .synchronized {
-        synchronize(synchronization)
-      } else {
-        partition.pool(meanGradient, into: pooledMeanGradient, block)
-        partition.pool(varianceGradient, into: pooledVarianceGradient, block)
-      }
+      do {
+        try mix.pool(
+          partition, meanGradient, varianceGradient, into: pooledMeanGradient, pooledVarianceGradient, block)
+      } catch { failure = error }
       for n in block.samples {
         for cell in block.cells(ofSample: n) {
           let pooled = l * pooledVarianceGradient[cell]

@@ -84,7 +84,7 @@ extension MomentMix {
   /// - Parameter gradients: of means and variances in turn, one pair per branch.
   fileprivate func differentiate(_ gradients: [[Double]?], into solution: MomentMix) throws {
     let perPosition = 1 / Double(shape.positions)
-    let tables = MomentTables(2, shape)
+    let tables = MomentTables(4, shape)
     let (pooledMeans, pooledVariances) = (tables[0], tables[1])
     defer { withExtendedLifetime(tables) {} }
     for cell in 0..<shape.cells {
@@ -94,23 +94,14 @@ extension MomentMix {
     }
     for (k, branch) in branches.enumerated() {
       guard let partition = branch.partition else { continue }
-      let zeros = [Double](repeating: 0, count: shape.cells)
-      let (ofMeans, ofVariances) = (gradients[2 * k] ?? zeros, gradients[2 * k + 1] ?? zeros)
-      if let synchronization = recipe.synchronization, partition == .synchronized {
-        let pooled = try ofMeans.withUnsafeBufferPointer { means in
-          try ofVariances.withUnsafeBufferPointer { variances in
-            try synchronization.pulledBack(
-              [means.baseAddress!, variances.baseAddress!], shape, values: synchronizedValues ?? 1)
-          }
+      for (table, gradient) in [(tables[2], gradients[2 * k]), (tables[3], gradients[2 * k + 1])] {
+        if let gradient {
+          table.update(from: gradient, count: shape.cells)
+        } else {
+          table.update(repeating: 0, count: shape.cells)
         }
-        for cell in 0..<shape.cells {
-          pooledMeans[cell] = pooled[0][cell % shape.channels]
-          pooledVariances[cell] = pooled[1][cell % shape.channels]
-        }
-      } else {
-        partition.pool(ofMeans, into: pooledMeans, shape.whole)
-        partition.pool(ofVariances, into: pooledVariances, shape.whole)
       }
+      try pool(partition, tables[2], tables[3], into: pooledMeans, pooledVariances, shape.whole)
       for cell in 0..<shape.cells {
         solution.shift[cell] += pooledMeans[cell] * perPosition
         solution.scale[cell] += 2 * pooledVariances[cell] * perPosition

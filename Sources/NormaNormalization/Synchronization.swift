@@ -17,11 +17,13 @@ struct Synchronization {
     (self.group, counts, self.origin) = (group, ProcessGroup.counts, try origin())
   }
 
-  /// Mean and variance per channel over all processes, with the number of values that they are taken over.
+  /// Writes mean and variance of every channel over all processes into all its cells.
   /// - Parameter isCentred: otherwise the means are 0 and the variances mean squares.
-  func moments(
-    _ mean: UnsafePointer<Double>, _ variance: UnsafePointer<Double>, _ shape: MomentShape, isCentred: Bool
-  ) throws -> (means: [Double], variances: [Double], values: Double) {
+  /// - Returns: the number of values that they are taken over.
+  func pool(
+    _ mean: UnsafePointer<Double>, _ variance: UnsafePointer<Double>, into means: UnsafeMutablePointer<Double>,
+    _ variances: UnsafeMutablePointer<Double>, _ shape: MomentShape, isCentred: Bool
+  ) throws -> Double {
     let channels = shape.channels
     let near = isCentred ? origin : nil
     var sums = [Double](repeating: 0, count: 2 * channels + 1)
@@ -43,29 +45,34 @@ struct Synchronization {
         "synchronized statistics would be taken over one value in all \(group.size) processes together; use more samples per batch"
       )
     }
-    let means = (0..<channels).map { isCentred ? sums[$0] / values : 0 }
-    return (
-      means.enumerated().map { $1 + (near?[$0] ?? 0) },
-      (0..<channels).map { max(0, sums[channels + $0] / values - means[$0] * means[$0]) }, values
-    )
+    for cell in 0..<shape.cells {
+      let c = cell % channels
+      let difference = isCentred ? sums[c] / values : 0
+      means[cell] = difference + (near?[c] ?? 0)
+      variances[cell] = max(0, sums[channels + c] / values - difference * difference)
+    }
+    return values
   }
 
-  /// The transpose: what the gradients of the pooled numbers are for one plane's, per channel.
-  /// - Parameters:
-  ///   - gradients: tables [N, C], which take one sum together.
-  ///   - values: as ``moments(_:_:_:isCentred:)`` found them.
-  func pulledBack(_ gradients: [UnsafePointer<Double>], _ shape: MomentShape, values: Double) throws -> [[Double]] {
+  /// The transpose: takes the gradients of pooled means and variances to those of the planes', in one sum together.
+  /// - Parameter values: as ``pool(_:_:into:_:_:isCentred:)`` found them.
+  func pullBack(
+    _ mean: UnsafePointer<Double>, _ variance: UnsafePointer<Double>, into means: UnsafeMutablePointer<Double>,
+    _ variances: UnsafeMutablePointer<Double>, _ shape: MomentShape, values: Double
+  ) throws {
     let channels = shape.channels
-    var sums = [Double](repeating: 0, count: gradients.count * channels)
+    var sums = [Double](repeating: 0, count: 2 * channels)
     if counts {
-      for (index, gradient) in gradients.enumerated() {
-        for n in 0..<shape.samples {
-          for c in 0..<channels { sums[index * channels + c] += gradient[n * channels + c] }
-        }
+      for cell in 0..<shape.cells {
+        sums[cell % channels] += mean[cell]
+        sums[channels + cell % channels] += variance[cell]
       }
     }
     sums = try group.sum(sums, on: .statistics)
     let share = counts ? Double(shape.positions) / values : 0
-    return gradients.indices.map { index in (0..<channels).map { sums[index * channels + $0] * share } }
+    for cell in 0..<shape.cells {
+      means[cell] = sums[cell % channels] * share
+      variances[cell] = sums[channels + cell % channels] * share
+    }
   }
 }

@@ -431,7 +431,6 @@ extension RunRecord {
   /// The options after the norm's name.
   private var words: [Substring] { norm.split(separator: ":").dropFirst().map { $0 } }
 
-  /// Whether training takes statistics over samples.
   private static let batchBranches = ["batch", "synchronized", "ghost"]
 
   /// Samples that the norm's batch statistics are taken over.
@@ -439,6 +438,7 @@ extension RunRecord {
     words.contains { $0.contains("synchronized") } ? cell.batchSize * workers : cell.batchSize
   }
 
+  /// Whether training takes statistics over samples.
   fileprivate var usesBatchStatistics: Bool {
     switch kind {
     case "batch", "evo-b0": return true

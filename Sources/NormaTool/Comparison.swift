@@ -56,7 +56,7 @@ struct Comparison {
         "--share has processes that train each by itself, but this one is a worker of several (by --workers, torchrun or RANK): leave out one of them."
       )
     }
-    let resumed = turns.map(\.leads) ?? true ? try resume.folder(output) : nil
+    let resumed = ProcessGroup.leads ? try resume.folder(output) : nil
     let earlier = try WorkerTurns.told {
       try resumed.map { try OutputFolder.record(in: $0) }
     }
@@ -128,7 +128,7 @@ struct Comparison {
           "version of norma": Norma.version, "version of libtorch": Runtime.version,
           "data": "\(prepared.data.digest ?? prepared.data.name)",
         ]) { $1 }, besides: ["threads"] + Self.pathOptions)
-      if !turns.leads {
+      if !ProcessGroup.leads {
         experiment.checkpoints = .init(
           every: .seconds(1 << 30), isInterrupted: { Interruption.signal != nil }, path: { $0 })
         Interruption.watch(isTelling: false)

@@ -23,14 +23,11 @@ struct WorkerTurns {
     self.group = group
   }
 
-  var leads: Bool { group.rank == 0 }
-
   /// What rank 0 finds, in all ranks; in a process of its own what it finds.
   static func told<Value: Codable>(_ find: () throws -> Value?) throws -> Value? {
     guard let group = ProcessGroup.current else { return try find() }
-    let own = group.rank == 0 ? try find() : nil
-    let text = try own.map { try jsonText(of: $0, isPretty: false) } ?? ""
-    let given = String(decoding: try group.gather(Array(text.utf8))[0], as: UTF8.self)
+    let own = ProcessGroup.leads ? try find() : nil
+    let given = try group.lead(own.map { try jsonText(of: $0, isPretty: false) } ?? "")
     return given.isEmpty ? nil : try record(Value.self, fromJSON: given)
   }
 
@@ -41,14 +38,13 @@ struct WorkerTurns {
 
   /// Has the other workers train a cell with this one; nil ends their work.
   func tell(_ cell: CellRecord?, fileStem: String = "") throws {
-    let text = try cell.map { try jsonText(of: Turn(cell: $0, fileStem: fileStem), isPretty: false) } ?? ""
-    _ = try group.gather(Array(text.utf8))
+    _ = try group.lead(cell.map { try jsonText(of: Turn(cell: $0, fileStem: fileStem), isPretty: false) } ?? "")
   }
 
   /// Trains what rank 0 tells until that ends.
   func follow<Work: Workload>(_ experiment: Experiment<Work>, _ grid: Grid) throws {
     while true {
-      let text = String(decoding: try group.gather([])[0], as: UTF8.self)
+      let text = try group.lead("")
       if text.isEmpty { return }
       guard let turn = try? record(Turn.self, fromJSON: text),
         let cell = grid.cells.first(where: { $0.record == turn.cell })

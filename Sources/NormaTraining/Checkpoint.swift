@@ -86,7 +86,7 @@ extension Trainer {
       let own = try generator.state().array(of: UInt8.self)
       return try group.map { try $0.gather(own) } ?? [own]
     }
-    guard (group?.rank ?? 0) == 0 else { return }
+    guard ProcessGroup.leads else { return }
     var entries = model.weightEntries(prefix: "model.")
     entries += try optimizer.state.stateDictionary().map { .init("optimizer." + $0.key, $0.value) }
     if let average { entries += try average.stateDictionary().map { .init("average." + $0.key, $0.value) } }
@@ -184,8 +184,7 @@ extension Trainer {
   /// random numbers anew. All call this.
   public func shareRestored() throws {
     guard let group else { return }
-    let texts = try group.gather(group.rank == 0 ? Array(jsonText(of: state, isPretty: false).utf8) : [])
-    guard let state = try? record(TrainingState.self, fromJSON: String(decoding: texts[0], as: UTF8.self)) else {
+    guard let state = try? record(TrainingState.self, fromJSON: group.lead(jsonText(of: state, isPretty: false))) else {
       throw TrainingError("rank 0 sent a state of the training that cannot be read: do all ranks run the same version?")
     }
     self.state = state
@@ -208,7 +207,7 @@ extension Trainer {
         }))
     for (index, generator) in generators.enumerated() {
       for rank in 1..<group.size {
-        let found = try group.gather(group.rank == 0 ? restoredStates[index][rank - 1] : [])[0]
+        let found = try group.lead(group.rank == 0 ? restoredStates[index][rank - 1] : [])
         if rank == group.rank, !found.isEmpty { try generator.setState(Tensor(found)) }
       }
     }

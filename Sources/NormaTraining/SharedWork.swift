@@ -31,21 +31,16 @@ extension BatchLoader {
 extension ProcessGroup {
   /// Rows of numbers from every process, by rank.
   fileprivate func gather(_ rows: [[Double]]) throws -> [[[Double]]] {
-    let numbers = rows.flatMap { [Double($0.count)] + $0 }
-    return try gather(numbers.flatMap { number in withUnsafeBytes(of: number.bitPattern.littleEndian, Array.init) })
-      .map { bytes in
-        let numbers = stride(from: 0, to: bytes.count, by: 8).map { start in
-          Double(bitPattern: bytes[start..<start + 8].reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) })
-        }
-        var rows: [[Double]] = []
-        var start = 0
-        while start < numbers.count {
-          let end = start + 1 + Int(numbers[start])
-          rows.append(Array(numbers[start + 1..<end]))
-          start = end
-        }
-        return rows
+    try gather(rows.flatMap { [Double($0.count)] + $0 }).map { numbers in
+      var rows: [[Double]] = []
+      var start = 0
+      while start < numbers.count {
+        let end = start + 1 + Int(numbers[start])
+        rows.append(Array(numbers[start + 1..<end]))
+        start = end
       }
+      return rows
+    }
   }
 }
 

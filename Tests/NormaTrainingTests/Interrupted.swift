@@ -39,7 +39,7 @@ func interrupted<Task>(
   for part in 1...100 {
     let trainer = try make()
     if part > 1 {
-      if (ProcessGroup.current?.rank ?? 0) == 0 { try trainer.restore(from: SafetensorsReader(path)) }
+      if ProcessGroup.leads { try trainer.restore(from: SafetensorsReader(path)) }
       try trainer.shareRestored()
     }
     var done = 0

@@ -46,7 +46,7 @@ struct MachineRecord: Encodable {
 }
 
 /// One value per round, as its quartiles.
-struct Spread: Codable, Equatable {
+struct Spread: Encodable, Equatable {
   let median: Double
   let lowerQuartile: Double
   let upperQuartile: Double

@@ -17,9 +17,7 @@ struct BenchScaleCommand: ParsableCommand {
       leave of it. Starts its own processes, or measures those that torchrun or a scheduler has started, on several machines too.
       """)
 
-  @Option(
-    help: ArgumentHelp("Processes on this machine, where nobody else starts them. (default: 2)", valueName: "count"))
-  var workers: Int?
+  @OptionGroup var workers: WorkerOptions
 
   @Option(
     help: NormHelp.list(default: standardNorms),
@@ -47,9 +45,6 @@ struct BenchScaleCommand: ParsableCommand {
   @Option(help: ArgumentHelp("Threads of one operator.", valueName: "count"))
   var threads = 1
 
-  @Option(help: ArgumentHelp("Give up a process that does not answer for so long.", valueName: "seconds"))
-  var workerTimeout = 300.0
-
   @Flag(help: "Measure messages alone, and no steps.")
   var messagesOnly = false
 
@@ -60,7 +55,7 @@ struct BenchScaleCommand: ParsableCommand {
 
   func validate() throws {
     try BenchNetwork.check(width: width, size: size, batchSize: batchSize)
-    try BenchOptions.check("--workers", workers ?? 2, atLeast: 2, atMost: 1024)
+    try BenchOptions.check("--workers", workers.workers ?? 2, atLeast: 2, atMost: 1024)
     try BenchOptions.check("--steps", steps, atMost: 10_000)
     try BenchOptions.check("--warm-up", warmUp, atLeast: 0, atMost: 10_000)
     try BenchOptions.check("--threads", threads, atMost: 4096)
@@ -69,7 +64,7 @@ struct BenchScaleCommand: ParsableCommand {
   private static let standardNorms = "batch,batch:synchronized,switchable,switchable:synchronized,group"
 
   /// One norm.
-  struct Case: Codable {
+  struct Case: Encodable {
     var norm: String
     var workers: Int
     /// Of rank 0, the others waiting.
@@ -90,7 +85,7 @@ struct BenchScaleCommand: ParsableCommand {
   }
 
   /// What a step has sent on a lane.
-  struct Messages: Codable {
+  struct Messages: Encodable {
     var count: Double
     var bytes: Double
     /// How long the step waited for them.
@@ -98,7 +93,7 @@ struct BenchScaleCommand: ParsableCommand {
   }
 
   /// How long a sum takes over all processes.
-  struct Message: Codable {
+  struct Message: Encodable {
     /// exchange: as norms have it, in pairs; ring: as gradients have it.
     var way: String
     var bytes: Int
@@ -108,9 +103,7 @@ struct BenchScaleCommand: ParsableCommand {
   func run() throws {
     logOptions.start()
     TensorMemory.install(.keepingFreedBlocks)
-    try WorkerOptions.parse(
-      (workers.map { ["--workers", "\($0)"] } ?? []) + ["--worker-timeout", "\(workerTimeout)"]
-    ).run(standard: 2) {
+    try workers.run(standard: 2) {
       guard let group = ProcessGroup.current else {
         throw ValidationError(
           "bench scale measures several processes, and WORLD_SIZE is 1; norma bench step measures one.")
@@ -180,7 +173,7 @@ struct BenchScaleCommand: ParsableCommand {
     func time(_ body: () throws -> Void) throws -> Double {
       _ = try group.sum([0])
       let own = try clock.measure(body) / .milliseconds(1)
-      return try group.gather([own]).map { $0[0] }.max() ?? own
+      return try group.gather([own]).joined().max() ?? own
     }
     let isOneMachine = try group.ranksOnThisMachine() == group.size
     var ownSeconds = 0.0
@@ -193,8 +186,8 @@ struct BenchScaleCommand: ParsableCommand {
         try time { if group.rank == 0 { try single.step() } }, try time { try single.step() },
         try time { spans = try group.timingSums(on: .statistics) { try shared.step() }.spans }
       )
-      if step >= warmUp, isOneMachine { ownSeconds += try ownTime(of: spans, group) }
       if step >= warmUp {
+        if isOneMachine { ownSeconds += try ownTime(of: spans, group) }
         alone.append(times.0)
         apart.append(times.1)
         together.append(times.2)

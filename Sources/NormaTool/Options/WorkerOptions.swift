@@ -15,7 +15,7 @@ struct WorkerOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "Processes of this machine that train each network together, each with --batch-size samples at a time; torchrun and schedulers start them "
-        + "themselves. (default: 1)", valueName: "count"))
+        + "themselves. (default: 1; of bench scale: 2)", valueName: "count"))
   var workers: Int?
 
   @Option(help: ArgumentHelp("Give up a worker that does not answer for so long.", valueName: "seconds"))
