@@ -16,11 +16,24 @@ let checks =
   Context.environment["NORMA_CHECK_UNDEFINED"] == nil
   ? [] : ["-fsanitize=undefined", "-fno-sanitize=vptr", "-fno-sanitize-recover=all"]
 
+/// For headers of libtorch.
+let libtorchHeaders = [
+  "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include",
+  "-isystem", "\(Context.packageDirectory)/.libtorch-abi",
+]
+/// For NVIDIA's: those that pip installs beside a CUDA build of libtorch, and a toolkit's.
+let cudaHeaders =
+  (["cu13", "cuda_runtime", "cuda_cccl", "cuda_nvcc", "cublas", "cusolver", "cusparse", "nccl"]
+  .map { "\(libtorch)/../nvidia/\($0)" } + ["/usr/local/cuda"])
+  .flatMap { ["-isystem", "\($0)/include", "-isystem", "\($0)/include/cccl"] }
+
 let package = Package(
   name: "Norma",
   platforms: [.macOS(.v15)],
   products: [
     .executable(name: "norma", targets: ["NormaTool"]),
+    // Loaded when several processes train on CUDA devices; it alone is linked against CUDA.
+    .library(name: "NormaNCCL", type: .dynamic, targets: ["CNCCL"]),
     .library(
       name: "Norma",
       targets: [
@@ -43,11 +56,7 @@ let package = Package(
         .define("AT_PER_OPERATOR_HEADERS"),
         // libtorch's header of its Gloo backend includes some of Gloo, which it does not bring.
         .headerSearchPath("Gloo"),
-        .unsafeFlags(
-          [
-            "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include",
-            "-isystem", "\(Context.packageDirectory)/.libtorch-abi",
-          ] + checks),
+        .unsafeFlags(libtorchHeaders + checks),
       ],
       linkerSettings: [
         .linkedLibrary("torch_cpu"), .linkedLibrary("c10"), .linkedLibrary("m"),
@@ -56,6 +65,7 @@ let package = Package(
         .unsafeFlags(runpaths(of: "$ORIGIN"), .when(platforms: [.linux])),
         .unsafeFlags(runpaths(of: "@executable_path"), .when(platforms: [.macOS])),
       ]),
+    .target(name: "CNCCL", cxxSettings: [.unsafeFlags(libtorchHeaders + cudaHeaders)]),
     .target(name: "NormaTensor", dependencies: ["CTorch"]),
     .target(name: "NormaDistributed", dependencies: ["NormaTensor", "CTorch"]),
     .target(name: "NormaNN", dependencies: ["NormaTensor"]),

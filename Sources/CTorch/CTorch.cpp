@@ -11,11 +11,12 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/core/GradMode.h>
+#include <caffe2/core/common.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/edge.h>
 #include <torch/csrc/autograd/function.h>
@@ -31,6 +32,7 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -280,8 +282,13 @@ void *ct_take_callback_error(void) {
 
 const char *ct_compiled_version(void) { return TORCH_VERSION; }
 
-const char *ct_runtime_configuration(void) {
-  static const std::string text = at::show_config();
+const char *ct_loaded_version(void) {
+  // at::show_config() tells it too, but after it a CUDA library that is loaded later is not found any more.
+  static const std::string text = [] {
+    const auto &options = caffe2::GetBuildOptions();
+    const auto found = options.find("TORCH_VERSION");
+    return found == options.end() ? std::string() : found->second;
+  }();
   return text.c_str();
 }
 
@@ -291,6 +298,15 @@ int ct_load_library(const char *name) {
   }
   last_error = dlerror();
   return -1;
+}
+
+int ct_cuda_devices(void) {
+  return guarded([]() -> int {
+    const auto &hooks = at::detail::getCUDAHooks();
+    TORCH_CHECK(typeid(hooks) != typeid(at::CUDAHooksInterface),
+                "libtorch was used before its CUDA library was loaded; ask for the device at the beginning of the program");
+    return hooks.getNumGPUs();
+  });
 }
 
 CTOperator ct_operator(const char *name, const char *overload) {

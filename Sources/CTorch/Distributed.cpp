@@ -1,4 +1,4 @@
-// Several processes, by libtorch's c10d: a store over TCP and Gloo's collective operations.
+// Several processes, by libtorch's c10d: a store over TCP, and Gloo's and NCCL's collective operations.
 
 #if __has_include(<libtorch_abi.h>)
 #include <libtorch_abi.h>
@@ -14,10 +14,13 @@
 
 #include <cstdlib>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fstream>
 #include <sched.h>
+#include <thread>
 
 #include "Handles.hpp"
+#include "../CNCCL/include/NCCL.hpp"
 
 using namespace norma;
 
@@ -127,6 +130,25 @@ CTGroup ct_group(CTStore handle, const char *name, int rank, int size, const cha
   });
 }
 
+CTGroup ct_group_nccl(CTStore handle, const char *name, int rank, int size, double seconds) {
+  return guarded([&]() -> CTGroup {
+    auto library = dlopen(nccl_library, RTLD_NOW);
+    TORCH_CHECK(library, "the library of NCCL could not be loaded (", dlerror(), ")");
+    auto make = reinterpret_cast<MakeNCCLGroup *>(dlsym(library, nccl_function));
+    TORCH_CHECK(make, "Norma was built without NCCL, as there was no CUDA build of torch with NVIDIA's headers beside it");
+    auto shared = retained<c10d::Store>(store(handle));
+    auto named = c10::make_intrusive<c10d::PrefixStore>(name, shared);
+    return reinterpret_cast<CTGroup>(make(named, rank, size, milliseconds(seconds)));
+  });
+}
+
+void ct_group_abort(CTGroup handle) {
+  guarded([&]() -> int {
+    group(handle).abort();
+    return 0;
+  });
+}
+
 void ct_group_release(CTGroup handle) {
   if (handle) {
     c10::intrusive_ptr<c10d::Backend>::reclaim(&group(handle));
@@ -188,6 +210,31 @@ int ct_work_wait(CTWork handle, double seconds) {
       }
     }
     work.wait();
+    return 0;
+  });
+}
+
+int ct_work_wait_on_device(CTWork handle, double seconds) {
+  auto &work = *reinterpret_cast<c10d::Work *>(handle);
+  return guarded([&]() -> int {
+    using clock = std::chrono::steady_clock;
+    const auto start = clock::now();
+    // The device does not wake up who waits for it.
+    while (!work.isCompleted()) {
+      const auto passed = clock::now() - start;
+      if (passed > std::chrono::duration<double>(seconds)) {
+        return 1;
+      }
+      if (passed < std::chrono::milliseconds(1)) {
+        std::this_thread::yield();
+      } else {
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+      }
+    }
+    if (auto error = work.exception()) {
+      std::rethrow_exception(error);
+    }
+    work.synchronize();
     return 0;
   });
 }

@@ -11,7 +11,7 @@ import Synchronization
   import Darwin
 #endif
 
-/// The processes that train one network together, over libtorch's c10d (`TCPStore`, Gloo).
+/// The processes that train one network together, over libtorch's c10d (`TCPStore`; Gloo, and NCCL for tensors on CUDA devices).
 ///
 /// All processes call the same operations in the same order on each lane. An operation that cannot be completed throws a
 /// ``WorkerError`` which names the rank that it failed for and why; the group is of no more use then.
@@ -44,6 +44,8 @@ public final class ProcessGroup: @unchecked Sendable {
   private let environment: WorkerEnvironment
   private let store: KeyValueStore
   private let lanes: [Lane: Connections]
+  /// For tensors on CUDA devices, from the first on.
+  private let devices = Mutex<Connections?>(nil)
   private let traffic = Mutex<[Lane: Traffic]>([:])
   private let failures = Atomic<Int>(0)
   private let spans = Mutex<(lane: Lane, all: [Span])?>(nil)
@@ -52,8 +54,8 @@ public final class ProcessGroup: @unchecked Sendable {
   private let watched = Mutex<(work: Pending.Work, since: ContinuousClock.Instant)?>(nil)
   private var watch: (any DispatchSourceTimer)?
 
-  /// One lane's.
-  private final class Connections: @unchecked Sendable {
+  /// One lane's, or those of devices.
+  final class Connections: @unchecked Sendable {
     let handle: CTGroup
     init(_ handle: CTGroup) { self.handle = handle }
     deinit { ct_group_release(handle) }
@@ -100,7 +102,7 @@ public final class ProcessGroup: @unchecked Sendable {
         })
     } catch {
       Self.farewell(environment, store, to: Array(0..<environment.size), seconds: 2)
-      let reason = (error as? TensorError)?.message.reason ?? "no answer in \(Self.inWords(timeout))"
+      let reason = Self.reason(of: error) ?? "no answer in \(Self.inWords(timeout))"
       throw WorkerError(
         "rank \(environment.rank) could not connect to the others (\(reason)); it is to be reached at \(address): "
           + "set GLOO_SOCKET_IFNAME to the network interface that the machines see each other by, or look whether one of them has ended"
@@ -109,7 +111,10 @@ public final class ProcessGroup: @unchecked Sendable {
     startWatching()
   }
 
-  deinit { watch?.cancel() }
+  deinit {
+    watch?.cancel()
+    devices.withLock { if let connections = $0 { ct_group_abort(connections.handle) } }
+  }
 
   /// Has whoever waits for a message look around once another process has told of a failure or the store is lost.
   private func startWatching() {
@@ -134,7 +139,7 @@ public final class ProcessGroup: @unchecked Sendable {
         prefix: "norma/\(environment.attempt)/", seconds: seconds)
     }
     do { return try open(isServer: environment.keepsStore, seconds: timeout) } catch {
-      let reason = (error as? TensorError).map { $0.message.reason } ?? "it does not answer"
+      let reason = reason(of: error) ?? "it does not answer"
       guard environment.keepsStore else {
         throw WorkerError(
           "rank \(environment.rank) could not reach \(environment.store) in \(inWords(timeout)): "
@@ -204,8 +209,15 @@ public final class ProcessGroup: @unchecked Sendable {
     fileprivate let work: Work
     /// Kept until the end.
     fileprivate let tensors: [Tensor]
-    /// Whether all processes take part, or two alone.
-    fileprivate var isCollective = true
+    fileprivate let kind: Kind
+
+    fileprivate enum Kind {
+      case collective
+      /// Of two processes alone.
+      case message
+      /// Collective, on CUDA devices.
+      case device
+    }
 
     fileprivate final class Work: @unchecked Sendable {
       private let handle: CTWork
@@ -215,6 +227,11 @@ public final class ProcessGroup: @unchecked Sendable {
       func wait(_ seconds: Double) throws -> Bool {
         let result = ct_work_wait(handle, seconds)
         guard result >= 0 else { throw TensorError.last("Gloo") }
+        return result == 0
+      }
+      func waitOnDevice(_ seconds: Double) throws -> Bool {
+        let result = ct_work_wait_on_device(handle, seconds)
+        guard result >= 0 else { throw TensorError.last("NCCL") }
         return result == 0
       }
       func interrupt() { ct_work_interrupt(handle) }
@@ -229,29 +246,58 @@ public final class ProcessGroup: @unchecked Sendable {
       }
       do {
         // Who fails or gives up says so, since the others might not see it by their connections before their own time-out.
-        if isCollective {
+        switch kind {
+        case .collective:
           while try !work.wait(1) { try group.look() }
-        } else {
+        case .message:
           group.watched.withLock { $0 = (work, start) }
           defer { group.watched.withLock { $0 = nil } }
           while try !work.wait(0) { try group.look() }
+        case .device:
+          while try !work.waitOnDevice(min(1, group.timeout)) {
+            try group.look()
+            guard clock.now - start < .seconds(group.timeout) else { throw group.blame("NCCL timed out", isLate: true) }
+          }
         }
         try group.lookNowAndThen()
-      } catch let error as WorkerError { throw error } catch { throw group.cause(of: error) }
+      } catch {
+        // What the device still has to do would have it wait for good.
+        if kind == .device { group.devices.withLock { if let connections = $0 { ct_group_abort(connections.handle) } } }
+        throw error is WorkerError ? error : group.cause(of: error)
+      }
+    }
+  }
+
+  /// Those that all processes' CUDA devices have, made when they are first asked for.
+  func deviceConnections() throws -> Connections {
+    try devices.withLock { connections in
+      if let connections { return connections }
+      guard let handle = ct_group_nccl(store.handle, store.name("nccl"), Int32(rank), Int32(size), timeout) else {
+        throw WorkerError(
+          "rank \(rank) cannot reach other processes' CUDA devices by NCCL (\(Self.reason(of: TensorError.last("NCCL")) ?? "")); install a CUDA "
+            + "build of torch by pip, remove .libtorch and run `make setup` again, which says what else is missing, or use the CPU",
+          rank: rank)
+      }
+      let made = Connections(handle)
+      connections = made
+      return made
     }
   }
 
   private func begin(
-    _ lane: Lane, _ tensors: [Tensor], bytes: Int, isCollective: Bool = true, _ body: (CTGroup) -> CTWork?
+    _ lane: Lane, _ tensors: [Tensor], bytes: Int, _ kind: Pending.Kind = .collective, _ body: (CTGroup) -> CTWork?
   ) throws -> Pending {
-    guard let connections = lanes[lane], let work = withExtendedLifetime(tensors, { body(connections.handle) }) else {
-      throw cause(of: TensorError.last("Gloo"))
+    let isOnDevice = tensors.contains { $0.device.isCUDA }
+    let connections = try isOnDevice ? deviceConnections() : lanes[lane]!
+    guard let work = withExtendedLifetime(tensors, { body(connections.handle) }) else {
+      throw cause(of: TensorError.last(isOnDevice ? "NCCL" : "Gloo"))
     }
     traffic.withLock {
       $0[lane, default: Traffic()].operations += bytes > 0 ? 1 : 0
       $0[lane, default: Traffic()].bytes += bytes
     }
-    return Pending(group: self, lane: lane, work: Pending.Work(work), tensors: tensors, isCollective: isCollective)
+    return Pending(
+      group: self, lane: lane, work: Pending.Work(work), tensors: tensors, kind: isOnDevice ? .device : kind)
   }
 
   /// Begins to replace the tensor, which is contiguous, by the sum over all processes; to be read after the wait. All processes
@@ -274,7 +320,7 @@ public final class ProcessGroup: @unchecked Sendable {
     func exchange(with other: Int, sends: Bool = true, receives: Bool = true) throws -> [Double] {
       let (own, given) = (try Tensor(values), try Tensor.empty([values.count], dtype: .float64))
       func begin(_ tensor: Tensor, bytes: Int, _ body: (CTGroup, CTTensor, Int32) -> CTWork?) throws -> Pending {
-        try self.begin(lane, [tensor], bytes: bytes, isCollective: false) { body($0, tensor.handle, Int32(other)) }
+        try self.begin(lane, [tensor], bytes: bytes, .message) { body($0, tensor.handle, Int32(other)) }
       }
       let sent = try sends ? begin(own, bytes: values.count * own.dtype.size, ct_group_send) : nil
       let received = try receives ? begin(given, bytes: 0, ct_group_receive) : nil
@@ -415,9 +461,12 @@ public final class ProcessGroup: @unchecked Sendable {
     if isDue { try look() }
   }
 
+  /// What libtorch says.
+  private static func reason(of error: any Error) -> String? { (error as? TensorError)?.message.reason }
+
   /// What a failed operation is to be blamed on.
   private func cause(of error: any Error) -> any Error {
-    guard let reason = (error as? TensorError)?.message.reason else { return error }
+    guard let reason = Self.reason(of: error) else { return error }
     return blame(reason, isLate: reason.contains("imed out") || reason.contains("timeout"))
   }
 

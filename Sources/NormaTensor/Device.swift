@@ -12,12 +12,21 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
 
   public static let cpu = Device(type: 0)
 
-  /// A CUDA device. The first use loads libtorch's CUDA library.
-  /// - Throws: ``TensorError`` when this libtorch has no CUDA library or it cannot be loaded.
+  /// A CUDA device. The first use loads libtorch's CUDA library; it is to come before tensors are trained on another device.
+  /// - Throws: ``TensorError`` when this libtorch has no CUDA library, it cannot be loaded, or there is no such device.
   public static func cuda(_ index: Int = 0) throws -> Device {
-    try Backends.cuda.get()
+    let count = try Backends.cuda.get()
+    guard (0..<count).contains(index) else {
+      throw TensorError(
+        operation: "cuda",
+        message:
+          "there is no CUDA device \(index); the machine has \(count == 1 ? "one, cuda:0" : "\(count), cuda:0 to cuda:\(count - 1)")"
+      )
+    }
     return Device(type: 1, index: Int8(index))
   }
+
+  public var isCUDA: Bool { type == 1 }
 
   public var description: String {
     switch type {

@@ -5,9 +5,6 @@ public enum Runtime {
   /// The version of libtorch that Norma was compiled against, such as `2.13.0`.
   public static var version: String { String(cString: ct_compiled_version()) }
 
-  /// libtorch's own description of how it was built.
-  public static var configuration: String { String(cString: ct_runtime_configuration()) }
-
   /// Threads that one operator may use.
   public static var threads: Int {
     get { Int(ct_threads()) }
@@ -41,28 +38,33 @@ public enum Runtime {
   /// Why the loaded libtorch cannot be used, or nil. A shim compiled for one version must not run
   /// on another: libtorch's C++ interface changes between versions.
   static let mismatch: String? = {
-    guard let loaded = version(in: configuration), loaded != version else { return nil }
-    return
-      "Norma was compiled for libtorch \(version), but libtorch \(loaded) was loaded; run `make setup` to build for that one"
+    let loaded = loadedVersion
+    return isOther(loaded)
+      ? "Norma was compiled for libtorch \(version), but libtorch \(loaded) was loaded; run `make setup` to build for that one"
+      : nil
   }()
 
-  static func version(in configuration: String) -> String? {
-    let key = "TORCH_VERSION="
-    let words = configuration.split { $0 == "," || $0 == " " || $0 == "\n" }
-    return words.first { $0.hasPrefix(key) }.map { String($0.dropFirst(key.count)) }
-  }
+  /// Empty where the library does not say.
+  static var loadedVersion: String { String(cString: ct_loaded_version()) }
+
+  static func isOther(_ loaded: String) -> Bool { !loaded.isEmpty && loaded != version }
 }
 
 /// Libraries of libtorch that are loaded only when a device needs them.
 enum Backends {
-  static let cuda: Result<Void, any Error> = {
+  /// How many CUDA devices there are.
+  static let cuda: Result<Int, any Error> = Result {
+    func failure(_ message: String) -> TensorError { TensorError(operation: "cuda", message: message) }
     guard ct_load_library("libtorch_cuda.so") >= 0 else {
-      return .failure(
-        TensorError(
-          operation: "cuda",
-          message: "libtorch's CUDA library could not be loaded (\(String(cString: ct_error_message()))); "
-            + "install a CUDA build of torch, remove .libtorch and run `make setup` again, or use the CPU"))
+      throw failure(
+        "libtorch's CUDA library could not be loaded (\(String(cString: ct_error_message()))); "
+          + "install a CUDA build of torch, remove .libtorch and run `make setup` again, or use the CPU")
     }
-    return .success(())
-  }()
+    let count = ct_cuda_devices()
+    guard count >= 0 else { throw TensorError.last("cuda") }
+    guard count > 0 else {
+      throw failure("there is no CUDA device, or its driver does not suit libtorch; use the CPU")
+    }
+    return Int(count)
+  }
 }

@@ -50,11 +50,13 @@ const char *ct_error_message(void);
 // The Swift error that a callback returned, when that is what failed; ownership passes. Else null.
 void *ct_take_callback_error(void);
 
-// The version libtorch had when this was compiled, and the loaded library's own description.
+// The version libtorch had when this was compiled, and that of the loaded library, empty where it does not say.
 const char *ct_compiled_version(void);
-const char *ct_runtime_configuration(void);
+const char *ct_loaded_version(void);
 // Loads a further backend of libtorch (its CUDA library) into the process.
 int ct_load_library(const char *name);
+// How many CUDA devices there are, once the library is loaded.
+int ct_cuda_devices(void);
 
 // Operators --------------------------------------------------------------------------------------
 CTOperator ct_operator(const char *name, const char *overload);
@@ -160,7 +162,11 @@ int ct_store_has(CTStore store, const char *key);
 // is that of this machine which the others reach; an interface's name takes its place where it is given.
 CTGroup ct_group(CTStore store, const char *name, int rank, int size, const char *address,
                  const char *interface, double seconds);
+// The same by NCCL, for tensors on CUDA devices; the devices connect at their first operation. libtorch's CUDA library is to be loaded before.
+CTGroup ct_group_nccl(CTStore store, const char *name, int rank, int size, double seconds);
 void ct_group_release(CTGroup group);
+// Gives up what has begun, in all of the group's processes.
+void ct_group_abort(CTGroup group);
 // Collective operations begin at once and run on threads of the group. All processes call them in the same order.
 CTWork ct_group_all_reduce(CTGroup group, CTTensor tensor); // the sum, in place
 CTWork ct_group_broadcast(CTGroup group, CTTensor tensor, int root);
@@ -171,6 +177,8 @@ CTWork ct_group_receive(CTGroup group, CTTensor tensor, int rank);
 // Waits for the end, but no longer than so many seconds; 0 for no bound but the group's, the one for messages between two processes.
 // Returns 0 at the end, 1 before it, -1 for a failure.
 int ct_work_wait(CTWork work, double seconds);
+// The same for work on a CUDA device, whose next operations come after it.
+int ct_work_wait_on_device(CTWork work, double seconds);
 // Ends another thread's wait for a message between two processes, with 1.
 void ct_work_interrupt(CTWork work);
 void ct_work_release(CTWork work);

@@ -1,0 +1,30 @@
+// Libtorch's NCCL backend. It is compiled where libtorch is a CUDA build with NVIDIA's headers beside it, as pip installs them, and
+// is an empty library elsewhere.
+
+#if __has_include(<libtorch_abi.h>)
+#include <libtorch_abi.h>
+#endif
+
+#if __has_include(<nccl.h>) && __has_include(<crt/host_config.h>) && __has_include(<nv/target>) && \
+    __has_include(<cusolverDn.h>) && __has_include(<c10/cuda/impl/cuda_cmake_macros.h>)
+
+#define USE_C10D_NCCL 1
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+
+#include <cstdlib>
+
+#include "include/NCCL.hpp"
+
+extern "C" norma::MakeNCCLGroup norma_nccl_group;
+
+c10d::Backend *norma_nccl_group(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size,
+                                std::chrono::milliseconds timeout) {
+  // Whoever waits keeps the time and names the rank that fails; the backend would end the process in the middle of something.
+  setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0", 0);
+  setenv("TORCH_NCCL_ENABLE_MONITORING", "0", 0);
+  auto options = c10d::ProcessGroupNCCL::Options::create();
+  options->timeout = timeout;
+  return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, rank, size, options).release();
+}
+
+#endif
