@@ -2,7 +2,7 @@ import ArgumentParser
 import NormaNormalization
 import NormaRecords
 
-struct CompareCommand: ParsableCommand {
+struct CompareCommand: WorkerCommand {
   static let configuration = CommandConfiguration(
     commandName: "compare",
     abstract: "Train a network under several normalizations with equal weights, data and order, and compare.",

@@ -42,12 +42,9 @@ enum Launcher {
       throw ToolError("workers could not be started: \(String(cString: strerror(errno)))")
     }
     defer { for descriptor in line { close(descriptor) } }
-    let cores = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-    var common = [
+    let common = [
       "WORLD_SIZE": "\(count)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)", variable: "\(line[0])",
     ]
-    // Workers of one machine share its cores.
-    if getenv("OMP_NUM_THREADS") == nil { common["OMP_NUM_THREADS"] = "\(max(1, cores / count))" }
     // Before the first worker can end.
     var signals = sigset_t()
     sigemptyset(&signals)

@@ -1,5 +1,6 @@
 import ArgumentParser
 import NormaConfiguration
+import NormaDistributed
 
 /// The command-line tool.
 @main
@@ -20,7 +21,13 @@ struct Norma: ParsableCommand {
   static func main() {
     let arguments = Array(CommandLine.arguments.dropFirst())
     do {
-      main(try Configuration.expand(arguments, of: configuration.subcommands))
+      let arguments = try Configuration.expand(arguments, of: configuration.subcommands)
+      // What processes do not share out is rank 0's.
+      if let rank = (try? WorkerEnvironment.current())??.rank, rank > 0, !(try parseAsRoot(arguments) is any WorkerCommand)
+      {
+        return
+      }
+      main(arguments)
     } catch let error as ConfigurationError {
       // As wrong as a wrong command line.
       exit(withError: ValidationError(error.description))

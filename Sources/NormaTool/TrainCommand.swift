@@ -1,7 +1,7 @@
 import ArgumentParser
 import NormaNormalization
 
-struct TrainCommand: ParsableCommand {
+struct TrainCommand: WorkerCommand {
   static let configuration = CommandConfiguration(
     commandName: "train", abstract: "Train a network under one normalization.",
     discussion: """

@@ -197,6 +197,17 @@ struct Crew {
     #expect(outcome.errors.split(separator: "\n").count == 1, "\(outcome.errors)")
   }
 
+  @Test func whatIsNotSharedOutIsDoneByRankZero() throws {
+    for rank in [0, 1] {
+      let environment = [
+        "RANK": "\(rank)", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(crew.port)",
+      ]
+      let outcome = try Tool.run(["explain", "batch"], environment: environment)
+      #expect(outcome.status == 0 && outcome.output.isEmpty == (rank > 0), "\(outcome.output)")
+      #expect(try Tool.run(["explain", "batch", "--nothing"], environment: environment).status == 64)
+    }
+  }
+
   @Test func twoWaysToStartWorkersAreOneTooMany() throws {
     let outcome = try crew.start(0, of: 2, Crew.options + ["--workers", "2"]).end()
     #expect(outcome.status == 64 && outcome.errors.contains("leave out --workers"), "\(outcome.errors)")

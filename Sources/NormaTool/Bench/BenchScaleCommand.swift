@@ -7,7 +7,7 @@ import NormaReport
 import NormaTensor
 
 /// Times one training step of the U-Net in several processes.
-struct BenchScaleCommand: ParsableCommand {
+struct BenchScaleCommand: WorkerCommand {
   static let configuration = CommandConfiguration(
     commandName: "scale",
     abstract: "Time one training step of the U-Net in several processes together, and their messages.",

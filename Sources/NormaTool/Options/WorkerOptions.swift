@@ -10,6 +10,11 @@ import ArgumentParser
 import NormaDistributed
 import NormaTensor
 
+/// A command that several processes can do together.
+protocol WorkerCommand: ParsableCommand {
+  var workers: WorkerOptions { get }
+}
+
 /// How many processes train one network together.
 struct WorkerOptions: ParsableArguments {
   @Option(
