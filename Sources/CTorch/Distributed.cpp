@@ -13,13 +13,13 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include <cstdlib>
-#include <dirent.h>
 #include <dlfcn.h>
 #include <fstream>
 #include <sched.h>
 #include <thread>
 
 #include "Handles.hpp"
+#include "Threads.hpp"
 #include "../CNCCL/include/NCCL.hpp"
 
 using namespace norma;
@@ -46,19 +46,14 @@ thread_local std::vector<uint8_t> last_bytes;
 // waits for its turn.
 void calm_readers() {
 #ifdef __linux__
-  DIR *threads = opendir("/proc/self/task");
-  if (!threads) {
-    return;
-  }
-  while (auto entry = readdir(threads)) {
-    std::ifstream name(std::string("/proc/self/task/") + entry->d_name + "/comm");
+  for_each_thread([](pid_t thread) {
+    std::ifstream name("/proc/self/task/" + std::to_string(thread) + "/comm");
     std::string text;
     if (std::getline(name, text) && text == "gloo_tcp_loop") {
       sched_param parameters{};
-      sched_setscheduler(static_cast<pid_t>(atoi(entry->d_name)), SCHED_BATCH, &parameters);
+      sched_setscheduler(thread, SCHED_BATCH, &parameters);
     }
-  }
-  closedir(threads);
+  });
 #endif
 }
 

@@ -15,7 +15,12 @@
 #include <dispatch/dispatch.h>
 #endif
 
+#ifdef __linux__
+#include <sched.h>
+#endif
+
 #include "CTorch.h"
+#include "Threads.hpp"
 
 namespace {
 
@@ -86,6 +91,35 @@ extern "C" void ct_parallel(int64_t tasks, void (*body)(void *, int64_t, int64_t
   });
 #else
   body(context, 0, tasks);
+#endif
+}
+
+extern "C" int ct_processors(int *processors, int capacity) {
+  int count = 0;
+#ifdef __linux__
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+    for (int processor = 0; processor < CPU_SETSIZE; processor++) {
+      if (CPU_ISSET(processor, &set)) {
+        if (count < capacity) {
+          processors[count] = processor;
+        }
+        count++;
+      }
+    }
+  }
+#endif
+  return count;
+}
+
+extern "C" void ct_keep_to_processors(const int *processors, int count) {
+#ifdef __linux__
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (int index = 0; index < count; index++) {
+    CPU_SET(processors[index], &set);
+  }
+  norma::for_each_thread([&](pid_t thread) { sched_setaffinity(thread, sizeof(set), &set); });
 #endif
 }
 

@@ -319,6 +319,9 @@ public final class ProcessGroup: @unchecked Sendable {
     let cube = 1 << (Int.bitWidth - 1 - size.leadingZeroBitCount)
     func exchange(with other: Int, sends: Bool = true, receives: Bool = true) throws -> [Double] {
       let (own, given) = (try Tensor(values), try Tensor.empty([values.count], dtype: .float64))
+      // With a new turn on its core, since Gloo sends on this thread: were the turn to end in the middle, Gloo's reading thread would take the core and
+      // try for milliseconds to get the connection, which this thread holds.
+      sched_yield()
       func begin(_ tensor: Tensor, bytes: Int, _ body: (CTGroup, CTTensor, Int32) -> CTWork?) throws -> Pending {
         try self.begin(lane, [tensor], bytes: bytes, .message) { body($0, tensor.handle, Int32(other)) }
       }
@@ -387,12 +390,6 @@ public final class ProcessGroup: @unchecked Sendable {
   public struct Span: Sendable {
     public let begin: Double
     public let end: Double
-  }
-
-  /// How many of the processes are on this one's machine.
-  public func ranksOnThisMachine() throws -> Int {
-    let own = Array(hostName.utf8)
-    return try gather(own).count { $0 == own }
   }
 
   /// Runs the body and takes the times of the ``sum(_:on:)``s of a lane in it.

@@ -23,7 +23,8 @@ struct Norma: ParsableCommand {
     do {
       let arguments = try Configuration.expand(arguments, of: configuration.subcommands)
       // What processes do not share out is rank 0's.
-      if let rank = (try? WorkerEnvironment.current())??.rank, rank > 0, !(try parseAsRoot(arguments) is any WorkerCommand)
+      if let rank = (try? WorkerEnvironment.current())??.rank, rank > 0,
+        !(try parseAsRoot(arguments) is any WorkerCommand)
       {
         return
       }

@@ -138,6 +138,18 @@ struct Crew {
     #expect(lines.count { $0.contains("epoch 1/1") } == 1)
   }
 
+  @Test(.enabled(if: ProcessInfo.processInfo.activeProcessorCount > 1), arguments: [true, false])
+  func ranksOfAMachineShareItsProcessors(isFree: Bool) throws {
+    let running = try Tool.Running(
+      ["train", "--output", crew.output(), "--workers", "2", "--verbose", "--epochs", "1"] + Crew.options,
+      environment: isFree ? [:] : ["OMP_PROC_BIND": "false"])
+    let outcome = try running.end()
+    #expect(outcome.status == 0, "\(outcome.errors)")
+    let own = outcome.errors.matches(of: /processors ([0-9, ]+), threads/).map { $0.1.split(separator: ", ") }
+    #expect(own.count == (isFree ? 2 : 0), "\(outcome.errors)")
+    if isFree { #expect(Set(own[0]).isDisjoint(with: own[1]), "\(own)") }
+  }
+
   @Test func interruptedByThreeItGoesOnByTwo() throws {
     let running = try crew.launch(3, Crew.longer)
     Crew.wait([running]) { crew.hasCheckpoint }

@@ -123,6 +123,12 @@ void ct_set_threads(int count);
 // operator may be called inside.
 void ct_parallel(int64_t tasks, void (*body)(void *context, int64_t begin, int64_t end), void *context);
 
+// The processors that this process may use, in ascending order. Returns how many there are, of which it writes no more than
+// `capacity`; 0 where the system does not tell.
+int ct_processors(int *processors, int capacity);
+// Keeps all threads of this process, and those that they make, to these processors, where the system can do so.
+void ct_keep_to_processors(const int *processors, int count);
+
 // CPU memory -------------------------------------------------------------------------------------
 // Counts the bytes of live CPU tensors from now on. With keep_blocks, large blocks are kept for reuse when they
 // are freed; it can be switched at any time.

@@ -56,12 +56,11 @@ struct WorkerOptions: ParsableArguments {
     Launcher.endWithParent()
     let group: ProcessGroup
     do { group = try ProcessGroup(environment, timeout: timeout) } catch { end(error) }
-    // Ranks of one machine share its cores, where nobody says otherwise.
-    if getenv("OMP_NUM_THREADS") == nil, let ranks = try? group.ranksOnThisMachine(), ranks > 1 {
-      Runtime.threads = max(1, Runtime.threads / ranks)
-    }
-    log.debug("rank \(group.rank) of \(group.size), process \(getpid())")
     do {
+      let processors = try group.shareProcessors().map { $0.map(String.init).joined(separator: ", ") }
+      log.debug(
+        "rank \(group.rank) of \(group.size), process \(getpid()), processors \(processors ?? "as the system likes"), threads \(Runtime.threads)"
+      )
       try ProcessGroup.$current.withValue(group, operation: body)
       try group.leave()
     } catch let code as ExitCode {
