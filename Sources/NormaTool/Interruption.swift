@@ -30,13 +30,9 @@ enum Interruption {
     // A file that is not allowed to grow is an error like a full disk, and a reader of the output that has gone away is none:
     // neither is to end the process before the checkpoint is written.
     for number in [SIGXFSZ, SIGPIPE] { _ = handle(number, SIG_IGN) }
-    // Who started this process may have had them blocked.
-    var all = sigset_t()
-    sigemptyset(&all)
-    for number in watched { sigaddset(&all, number) }
-    pthread_sigmask(SIG_UNBLOCK, &all, nil)
+    unblock(watched)
     for number in watched {
-      let before = Self.handle(number) { number in
+      keepIgnored(number) { number in
         let code = errno
         Interruption.signalNumber.store(number, ordering: .relaxed)
         for number in Interruption.watched { _ = Interruption.handle(number, SIG_DFL) }
@@ -44,8 +40,45 @@ enum Interruption {
         if Interruption.tells.load(ordering: .relaxed) { _ = write(2, note.utf8Start, note.utf8CodeUnitCount) }
         errno = code
       }
-      // What nohup or a shell in the background has switched off stays off.
-      if unsafeBitCast(before, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) { _ = handle(number, SIG_IGN) }
+    }
+  }
+
+  private static let bell = Atomic<Int32>(-1)
+
+  /// From now on such signals, and others, are bytes that can be read, whichever thread they come to: where they are blocked and waited for, one that comes
+  /// while nobody waits goes to a thread of a library that has not blocked it, and is lost.
+  static func listen(besides others: [Int32]) throws -> Int32 {
+    var ends: [Int32] = [0, 0]
+    guard pipe(&ends) == 0 else { throw ToolError("no signals can be waited for: \(String(cString: strerror(errno)))") }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    _ = fcntl(ends[1], F_SETFL, O_NONBLOCK)
+    bell.store(ends[1], ordering: .relaxed)
+    let numbers = watched + others
+    unblock(numbers)
+    for number in numbers {
+      keepIgnored(number) { number in
+        let code = errno
+        var byte = UInt8(number)
+        _ = write(Interruption.bell.load(ordering: .relaxed), &byte, 1)
+        errno = code
+      }
+    }
+    return ends[0]
+  }
+
+  /// Who started this process may have had them blocked.
+  private static func unblock(_ numbers: [Int32]) {
+    var all = sigset_t()
+    sigemptyset(&all)
+    for number in numbers { sigaddset(&all, number) }
+    pthread_sigmask(SIG_UNBLOCK, &all, nil)
+  }
+
+  /// What nohup or a shell in the background has switched off stays off.
+  private static func keepIgnored(_ number: Int32, _ handler: @escaping sig_t) {
+    let before = handle(number, handler)
+    if number != SIGCHLD, unsafeBitCast(before, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self) {
+      _ = handle(number, SIG_IGN)
     }
   }
 

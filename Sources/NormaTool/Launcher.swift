@@ -46,10 +46,7 @@ enum Launcher {
       "WORLD_SIZE": "\(count)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)", variable: "\(line[0])",
     ]
     // Before the first worker can end.
-    var signals = sigset_t()
-    sigemptyset(&signals)
-    for number in [SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGALRM] { sigaddset(&signals, number) }
-    pthread_sigmask(SIG_BLOCK, &signals, nil)
+    let signals = try Interruption.listen(besides: [SIGCHLD])
     var ranks: [pid_t: Int] = [:]
     do {
       for rank in 0..<count {
@@ -60,31 +57,26 @@ enum Launcher {
       for process in ranks.keys { kill(process, SIGKILL) }
       throw error
     }
-    try wait(&ranks, &signals, timeout)
+    try wait(&ranks, signals, timeout)
   }
 
-  private static func wait(_ ranks: inout [pid_t: Int], _ signals: inout sigset_t, _ timeout: Double) throws {
+  /// - Parameter signals: where ``Interruption/listen(besides:)`` writes those that come.
+  private static func wait(_ ranks: inout [pid_t: Int], _ signals: Int32, _ timeout: Double) throws {
     var failure: Int32?
     // Those that are left find out themselves. The first signal ends those that still wait for all to come; those that train find out at their next
     // operation, whose time-out the second one leaves them.
     var remedies = [SIGTERM, SIGKILL]
     var sent: Int32?
+    let clock = ContinuousClock()
+    var next: ContinuousClock.Instant?
     while !ranks.isEmpty {
-      var number: Int32 = 0
-      sigwait(&signals, &number)
-      switch number {
-      case SIGCHLD: break
-      case SIGALRM:
-        if let signal = remedies.first {
-          for (process, rank) in ranks {
-            if signal == SIGKILL { log.error("rank \(rank) (process \(process)) does not end and is killed") }
-            kill(process, signal)
-          }
-          sent = signal
-          remedies.removeFirst()
-          alarm(UInt32(max(10, timeout)))
-        }
-      default: for process in ranks.keys { kill(process, number) }
+      let left = next.map { max(0, ($0 - clock.now) / .milliseconds(1)) }
+      var entry = pollfd(fd: signals, events: Int16(POLLIN), revents: 0)
+      var number: UInt8 = 0
+      if poll(&entry, 1, left.map { Int32($0) + 1 } ?? -1) > 0, read(signals, &number, 1) == 1,
+        Int32(number) != SIGCHLD
+      {
+        for process in ranks.keys { kill(process, Int32(number)) }
       }
       var status: Int32 = 0
       while case let process = waitpid(-1, &status, WNOHANG), process > 0 {
@@ -94,11 +86,19 @@ enum Launcher {
         if signal != 0, signal != sent { log.error("rank \(rank) (process \(process)) was ended by signal \(signal)") }
         if code != 0, failure == nil {
           failure = code
-          alarm(UInt32(min(30, timeout + 5)))
+          next = clock.now + .seconds(min(30, timeout + 5))
         }
       }
+      if let due = next, due <= clock.now, let signal = remedies.first {
+        for (process, rank) in ranks {
+          if signal == SIGKILL { log.error("rank \(rank) (process \(process)) does not end and is killed") }
+          kill(process, signal)
+        }
+        sent = signal
+        remedies.removeFirst()
+        next = remedies.isEmpty ? nil : clock.now + .seconds(max(10, timeout))
+      }
     }
-    alarm(0)
     if let failure { throw ExitCode(failure) }
   }
 
