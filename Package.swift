@@ -21,18 +21,17 @@ let libtorchHeaders = [
   "-isystem", "\(libtorch)/include", "-isystem", "\(libtorch)/include/torch/csrc/api/include",
   "-isystem", "\(Context.packageDirectory)/.libtorch-abi",
 ]
-/// For NVIDIA's: those that pip installs beside a CUDA build of libtorch, and a toolkit's.
-let cudaHeaders =
-  (["cu13", "cuda_runtime", "cuda_cccl", "cuda_nvcc", "cublas", "cusolver", "cusparse", "nccl"]
-  .map { "\(libtorch)/../nvidia/\($0)" } + ["/usr/local/cuda"])
-  .flatMap { ["-isystem", "\($0)/include", "-isystem", "\($0)/include/cccl"] }
+/// For NVIDIA's, which pip installs beside a CUDA build of libtorch.
+let cudaHeaders = ["cu13", "cuda_runtime", "cuda_cccl", "cuda_nvcc", "cublas", "cusolver", "cusparse", "nccl"]
+  .map { "\(libtorch)/../nvidia/\($0)/include" }
+  .flatMap { ["-isystem", $0, "-isystem", "\($0)/cccl"] }
 
 let package = Package(
   name: "Norma",
   platforms: [.macOS(.v15)],
   products: [
     .executable(name: "norma", targets: ["NormaTool"]),
-    // Loaded when several processes train on CUDA devices; it alone is linked against CUDA.
+    // Loaded when several processes train on CUDA devices; it alone needs CUDA's libraries.
     .library(name: "NormaNCCL", type: .dynamic, targets: ["CNCCL"]),
     .library(
       name: "Norma",

@@ -13,6 +13,15 @@ let hostName: String = {
   return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }()
 
+/// Tells this machine from others, which may have the same name.
+let machineName: String = {
+  guard let file = fopen("/proc/sys/kernel/random/boot_id", "r") else { return hostName }
+  defer { fclose(file) }
+  var line = [CChar](repeating: 0, count: 64)
+  guard fgets(&line, Int32(line.count), file) != nil else { return hostName }
+  return hostName + " " + String(decoding: line.prefix { $0 > 32 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}()
+
 extension String {
   /// What a message of libtorch or Gloo says, without the place in its sources before, and advice and traces after it.
   var reason: String {

@@ -113,7 +113,7 @@ public final class ProcessGroup: @unchecked Sendable {
 
   deinit {
     watch?.cancel()
-    devices.withLock { if let connections = $0 { ct_group_abort(connections.handle) } }
+    abandonDevices()
   }
 
   /// Has whoever waits for a message look around once another process has told of a failure or the store is lost.
@@ -261,11 +261,21 @@ public final class ProcessGroup: @unchecked Sendable {
         }
         try group.lookNowAndThen()
       } catch {
-        // What the device still has to do would have it wait for good.
-        if kind == .device { group.devices.withLock { if let connections = $0 { ct_group_abort(connections.handle) } } }
-        throw error is WorkerError ? error : group.cause(of: error)
+        // The others are told first.
+        let cause = error is WorkerError ? error : group.cause(of: error)
+        if kind == .device { group.abandonDevices() }
+        throw cause
       }
     }
+  }
+
+  /// What devices still have to do would have who waits for them wait for good.
+  private func abandonDevices() {
+    let connections = devices.withLock { connections in
+      defer { connections = nil }
+      return connections
+    }
+    if let connections { ct_group_abort(connections.handle) }
   }
 
   /// Those that all processes' CUDA devices have, made when they are first asked for.
@@ -273,10 +283,12 @@ public final class ProcessGroup: @unchecked Sendable {
     try devices.withLock { connections in
       if let connections { return connections }
       guard let handle = ct_group_nccl(store.handle, store.name("nccl"), Int32(rank), Int32(size), timeout) else {
-        throw WorkerError(
+        let error = WorkerError(
           "rank \(rank) cannot reach other processes' CUDA devices by NCCL (\(Self.reason(of: TensorError.last("NCCL")) ?? "")); install a CUDA "
             + "build of torch by pip, remove .libtorch and run `make setup` again, which says what else is missing, or use the CPU",
           rank: rank)
+        tell(failure: error.description)
+        throw error
       }
       let made = Connections(handle)
       connections = made

@@ -46,7 +46,7 @@ enum Processors {
 extension ProcessGroup {
   /// The ranks on this one's machine.
   public func ranksOnThisMachine() throws -> [Int] {
-    let own = Array(hostName.utf8)
+    let own = Array(machineName.utf8)
     return try gather(own).enumerated().filter { $0.element == own }.map(\.offset)
   }
 
@@ -58,13 +58,13 @@ extension ProcessGroup {
   @discardableResult public func shareProcessors() throws -> [Int]? {
     let ranks = try ranksOnThisMachine()
     let allowed = Processors.allowed
-    let areAlike = try gather(allowed.map(Int64.init)).enumerated().allSatisfy {
-      !ranks.contains($0.offset) || $0.element == allowed.map(Int64.init)
-    }
+    let all = try gather(allowed.map(Int64.init))
     guard ranks.count > 1, let index = ranks.firstIndex(of: rank) else { return nil }
+    // A scheduler may have given each its own already.
+    let others = ranks.filter { all[$0].isEmpty || !Set(all[$0]).isDisjoint(with: all[rank]) }
     func isFree(_ variable: String) -> Bool { getenv(variable) == nil }
-    if isFree("OMP_NUM_THREADS") { Runtime.threads = max(1, Runtime.threads / ranks.count) }
-    guard areAlike, isFree("OMP_PROC_BIND"), isFree("GOMP_CPU_AFFINITY"),
+    if isFree("OMP_NUM_THREADS") { Runtime.threads = max(1, Runtime.threads / max(1, others.count)) }
+    guard ranks.allSatisfy({ all[$0] == all[rank] }), isFree("OMP_PROC_BIND"), isFree("GOMP_CPU_AFFINITY"),
       let own = Processors.share(of: allowed, index, of: ranks.count)
     else { return nil }
     ct_keep_to_processors(own.map(Int32.init), Int32(own.count))

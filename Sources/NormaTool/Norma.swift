@@ -1,3 +1,11 @@
+#if canImport(Glibc)
+  @preconcurrency import Glibc
+#elseif canImport(Musl)
+  @preconcurrency import Musl
+#else
+  import Darwin
+#endif
+
 import ArgumentParser
 import NormaConfiguration
 import NormaDistributed
@@ -26,6 +34,7 @@ struct Norma: ParsableCommand {
       if let rank = (try? WorkerEnvironment.current())??.rank, rank > 0,
         !(try parseAsRoot(arguments) is any WorkerCommand)
       {
+        fputs("rank \(rank): done by rank 0; unset RANK to do it here\n", stderr)
         return
       }
       main(arguments)

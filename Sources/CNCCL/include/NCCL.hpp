@@ -1,4 +1,4 @@
-// How the library of libtorch's NCCL backend is asked for a group. It stands by itself, as it is linked against CUDA, which is
+// How the library of libtorch's NCCL backend is asked for a group. It stands by itself, as it needs CUDA's library, which is
 // loaded only when a CUDA device is asked for.
 #ifndef NORMA_NCCL_HPP
 #define NORMA_NCCL_HPP
