@@ -14,13 +14,16 @@ let hostName: String = {
 }()
 
 /// Tells this machine from others, which may have the same name.
-let machineName: String = {
-  guard let file = fopen("/proc/sys/kernel/random/boot_id", "r") else { return hostName }
+let machineName = firstWord(of: "/proc/sys/kernel/random/boot_id").map { "\(hostName) \($0)" } ?? hostName
+
+/// What such a file of the system begins with; nil where there is none.
+func firstWord(of path: String) -> String? {
+  guard let file = fopen(path, "r") else { return nil }
   defer { fclose(file) }
   var line = [CChar](repeating: 0, count: 64)
-  guard fgets(&line, Int32(line.count), file) != nil else { return hostName }
-  return hostName + " " + String(decoding: line.prefix { $0 > 32 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-}()
+  guard fgets(&line, Int32(line.count), file) != nil else { return nil }
+  return String(decoding: line.prefix { $0 > 32 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
 
 extension String {
   /// What a message of libtorch or Gloo says, without the place in its sources before, and advice and traces after it.

@@ -17,7 +17,7 @@ enum Processors {
     let count = Int(ct_processors(&numbers, Int32(numbers.count)))
     return ordered(numbers.prefix(count).map(Int.init)) { processor in
       ["physical_package_id", "core_id"].map {
-        number(in: "/sys/devices/system/cpu/cpu\(processor)/topology/\($0)") ?? 0
+        firstWord(of: "/sys/devices/system/cpu/cpu\(processor)/topology/\($0)").flatMap { Int($0) } ?? 0
       }
     }
   }
@@ -32,14 +32,6 @@ enum Processors {
   static func share(of processors: [Int], _ index: Int, of count: Int) -> ArraySlice<Int>? {
     guard processors.count >= count else { return nil }
     return processors[processors.count * index / count..<processors.count * (index + 1) / count]
-  }
-
-  private static func number(in path: String) -> Int? {
-    guard let file = fopen(path, "r") else { return nil }
-    defer { fclose(file) }
-    var line = [CChar](repeating: 0, count: 32)
-    guard fgets(&line, Int32(line.count), file) != nil else { return nil }
-    return Int(String(decoding: line.prefix { $0 > 32 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
   }
 }
 
