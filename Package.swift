@@ -132,10 +132,10 @@ let package = Package(
         "NormaDistributed", "TestSupport",
       ]),
     .testTarget(name: "NormaTensorTests", dependencies: ["NormaTensor", "TestSupport"]),
-    .target(name: "WorkerSupport", dependencies: ["NormaDistributed"], path: "Tests/WorkerSupport"),
+    .target(name: "WorkerSupport", dependencies: ["NormaDistributed", "TestSupport"], path: "Tests/WorkerSupport"),
     .testTarget(
       name: "NormaDistributedTests",
-      dependencies: ["NormaDistributed", "NormaNormalization", "TestSupport", "WorkerSupport"]),
+      dependencies: ["CTorch", "NormaDistributed", "NormaNormalization", "TestSupport", "WorkerSupport"]),
     .testTarget(name: "NormaNNTests", dependencies: ["NormaNN", "TestSupport"]),
     .testTarget(
       name: "NormaPredictionTests",

@@ -9,6 +9,8 @@
     __has_include(<cusolverDn.h>) && __has_include(<c10/cuda/impl/cuda_cmake_macros.h>)
 
 #define USE_C10D_NCCL 1
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/cuda/CUDAException.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
 #include <cstdlib>
@@ -17,11 +19,18 @@
 
 extern "C" norma::MakeNCCLGroup norma_nccl_group;
 
-c10d::Backend *norma_nccl_group(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size,
-                                std::chrono::milliseconds timeout) {
+c10d::Backend *norma_nccl_group(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size, int device,
+                                std::string &place, std::chrono::milliseconds timeout) {
+  // Headers of several versions can lie beside libtorch.
+  const long built = CUDART_VERSION / 1000, loaded = at::detail::getCUDAHooks().versionCUDART() / 1000;
+  TORCH_CHECK(built == loaded, "Norma's library of NCCL was compiled with the headers of CUDA ", built, ", libtorch with those of CUDA ",
+              loaded, "; uninstall NVIDIA's packages of the other version");
   // Whoever waits keeps the time and names the rank that fails; the backend would end the process in the middle of something.
   setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0", 0);
   setenv("TORCH_NCCL_ENABLE_MONITORING", "0", 0);
+  char bus[32];
+  C10_CUDA_CHECK(cudaDeviceGetPCIBusId(bus, sizeof(bus), device));
+  place = bus;
   auto options = c10d::ProcessGroupNCCL::Options::create();
   options->timeout = timeout;
   return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, rank, size, options).release();

@@ -125,7 +125,8 @@ CTGroup ct_group(CTStore handle, const char *name, int rank, int size, const cha
   });
 }
 
-CTGroup ct_group_nccl(CTStore handle, const char *name, int rank, int size, double seconds) {
+CTGroup ct_group_nccl(CTStore handle, const char *name, int rank, int size, int device, const char **place,
+                      double seconds) {
   return guarded([&]() -> CTGroup {
     auto library = dlopen(nccl_library, RTLD_NOW);
     TORCH_CHECK(library, "the library of NCCL could not be loaded (", dlerror(), ")");
@@ -133,7 +134,10 @@ CTGroup ct_group_nccl(CTStore handle, const char *name, int rank, int size, doub
     TORCH_CHECK(make, "Norma was built without NCCL, as there was no CUDA build of torch with NVIDIA's headers beside it");
     auto shared = retained<c10d::Store>(store(handle));
     auto named = c10::make_intrusive<c10d::PrefixStore>(name, shared);
-    return reinterpret_cast<CTGroup>(make(named, rank, size, milliseconds(seconds)));
+    thread_local std::string last_place;
+    auto made = make(named, rank, size, device, last_place, milliseconds(seconds));
+    *place = last_place.c_str();
+    return reinterpret_cast<CTGroup>(made);
   });
 }
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <dlfcn.h>
+#include <set>
 
 #if defined(__APPLE__)
 #include <dispatch/dispatch.h>
@@ -94,32 +95,73 @@ extern "C" void ct_parallel(int64_t tasks, void (*body)(void *, int64_t, int64_t
 #endif
 }
 
-extern "C" int ct_processors(int *processors, int capacity) {
-  int count = 0;
 #ifdef __linux__
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
-    for (int processor = 0; processor < CPU_SETSIZE; processor++) {
-      if (CPU_ISSET(processor, &set)) {
+namespace {
+
+// A set of processors, as large as the system's.
+class ProcessorSet {
+public:
+  explicit ProcessorSet(int count) : count(count), set(CPU_ALLOC(count)) { CPU_ZERO_S(bytes(), set); }
+  ~ProcessorSet() { CPU_FREE(set); }
+  ProcessorSet(const ProcessorSet &) = delete;
+  ProcessorSet &operator=(const ProcessorSet &) = delete;
+
+  size_t bytes() const { return CPU_ALLOC_SIZE(count); }
+
+  const int count;
+  cpu_set_t *const set;
+};
+
+} // namespace
+#endif
+
+extern "C" int ct_processors(int *processors, int capacity) {
+#ifdef __linux__
+  // The system refuses a set that is smaller than its own.
+  for (int size = 1024; size <= 1 << 20; size *= 2) {
+    ProcessorSet found(size);
+    if (sched_getaffinity(0, found.bytes(), found.set) != 0) {
+      continue;
+    }
+    int count = 0;
+    for (int processor = 0; processor < size; processor++) {
+      if (CPU_ISSET_S(processor, found.bytes(), found.set)) {
         if (count < capacity) {
           processors[count] = processor;
         }
         count++;
       }
     }
+    return count;
   }
 #endif
-  return count;
+  return 0;
 }
 
-extern "C" void ct_keep_to_processors(const int *processors, int count) {
+extern "C" int ct_keep_to_processors(const int *processors, int count) {
 #ifdef __linux__
-  cpu_set_t set;
-  CPU_ZERO(&set);
+  ProcessorSet wanted(1 + *std::max_element(processors, processors + count));
   for (int index = 0; index < count; index++) {
-    CPU_SET(processors[index], &set);
+    CPU_SET_S(processors[index], wanted.bytes(), wanted.set);
   }
-  norma::for_each_thread([&](pid_t thread) { sched_setaffinity(thread, sizeof(set), &set); });
+  // What this thread may, the others may too; those that have ended need not.
+  if (sched_setaffinity(0, wanted.bytes(), wanted.set) != 0) {
+    return -1;
+  }
+  std::set<pid_t> kept;
+  // A thread that is not kept yet can make another.
+  for (bool is_new = true; is_new;) {
+    is_new = false;
+    norma::for_each_thread([&](pid_t thread) {
+      if (kept.insert(thread).second) {
+        sched_setaffinity(thread, wanted.bytes(), wanted.set);
+        is_new = true;
+      }
+    });
+  }
+  return 0;
+#else
+  return -1;
 #endif
 }
 

@@ -9,6 +9,8 @@ import Synchronization
 /// and is given up in time.
 final class KeyValueStore: @unchecked Sendable {
   let handle: CTStore
+  private let address: String
+  private let port: Int
   private let prefix: String
   private let queue: DispatchQueue
   /// Calls that were given up and have not come back.
@@ -31,7 +33,13 @@ final class KeyValueStore: @unchecked Sendable {
       guard let handle = ct_store(address, Int32(port), isServer, seconds) else { throw TensorError.last("TCPStore") }
       return Handle(handle)
     }
-    (self.handle, self.prefix, self.queue) = (handle.value, prefix, queue)
+    (self.address, self.port, self.prefix) = (address, port, prefix)
+    (self.handle, self.queue) = (handle.value, queue)
+  }
+
+  /// The same texts by a connection of its own, for calls that wait longer than others can.
+  func another(seconds: Double) throws -> KeyValueStore {
+    try KeyValueStore(address: address, port: port, isServer: false, prefix: prefix, seconds: seconds)
   }
 
   deinit { ct_store_release(handle) }
@@ -45,26 +53,23 @@ final class KeyValueStore: @unchecked Sendable {
   var isSilent: Bool { unanswered.load(ordering: .relaxed) > 0 }
 
   /// What the body returns, which waits for the server.
-  /// - Parameter seconds: besides those in which a server answers.
-  /// - Throws: ``Silence`` when it does not answer; what the body throws.
-  func answer<Value: Sendable>(within seconds: Double = 0, _ body: @escaping @Sendable () throws -> Value) throws
-    -> Value
-  {
+  /// - Parameters:
+  ///   - seconds: besides those in which a server answers.
+  ///   - meanwhile: called once a second; the body is given up when it throws.
+  /// - Throws: ``Silence`` when it does not answer; what the body or `meanwhile` throws.
+  func answer<Value: Sendable>(
+    within seconds: Double = 0, meanwhile: () throws -> Void = {}, _ body: @escaping @Sendable () throws -> Value
+  ) throws -> Value {
     if isSilent { throw Silence() }
-    do {
-      return try Self.result(on: queue, within: seconds + Self.patience, body) { [self] in
-        unanswered.subtract(1, ordering: .relaxed)
-      }
-    } catch let error as Silence {
-      unanswered.add(1, ordering: .relaxed)
-      throw error
+    return try Self.result(on: queue, within: seconds + Self.patience, meanwhile: meanwhile, body) { [self] isLate in
+      unanswered.add(isLate ? -1 : 1, ordering: .relaxed)
     }
   }
 
-  /// - Parameter late: called when the body ends after it was given up.
+  /// - Parameter givenUp: called with false when the body is given up, and with true when it ends after that.
   private static func result<Value: Sendable>(
-    on queue: DispatchQueue, within seconds: Double, _ body: @escaping @Sendable () throws -> Value,
-    late: @escaping @Sendable () -> Void = {}
+    on queue: DispatchQueue, within seconds: Double, meanwhile: () throws -> Void = {},
+    _ body: @escaping @Sendable () throws -> Value, givenUp: @escaping @Sendable (_ isLate: Bool) -> Void = { _ in }
   ) throws -> Value {
     let box = Box<Value>()
     let isDone = DispatchSemaphore(value: 0)
@@ -74,15 +79,22 @@ final class KeyValueStore: @unchecked Sendable {
         $0.result = result
         return $0.isGivenUp
       }
-      if isLate { late() }
+      if isLate { givenUp(true) }
       isDone.signal()
     }
-    _ = isDone.wait(timeout: .now() + seconds)
+    let end = DispatchTime.now() + seconds
+    var reason: any Error = Silence()
+    do {
+      while isDone.wait(timeout: min(.now() + 1, end)) == .timedOut, DispatchTime.now() < end { try meanwhile() }
+    } catch { reason = error }
     let found = box.state.withLock {
       $0.isGivenUp = $0.result == nil
       return $0.result
     }
-    guard let found else { throw Silence() }
+    guard let found else {
+      givenUp(false)
+      throw reason
+    }
     return try found.get()
   }
 

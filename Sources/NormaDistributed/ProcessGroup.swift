@@ -29,10 +29,14 @@ public final class ProcessGroup: @unchecked Sendable {
   public let rank: Int
   /// How many there are.
   public let size: Int
+  /// The ranks on this one's machine, itself among them.
+  public private(set) var ranksOnThisMachine: [Int] = []
+  /// This process's number among them, from 0, unless `LOCAL_RANK` tells another.
+  public var localRank: Int { environment.localRank ?? ranksOnThisMachine.firstIndex(of: rank)! }
   /// Seconds after which a process that does not answer is given up.
   public let timeout: Double
 
-  /// Operations of different lanes do not wait for each other.
+  /// Operations of different lanes do not wait for each other; those on CUDA devices, which one connection of NCCL carries, do.
   public enum Lane: String, CaseIterable, Sendable {
     /// Statistics of norms, in the forward and the backward pass.
     case statistics
@@ -41,11 +45,12 @@ public final class ProcessGroup: @unchecked Sendable {
     case control
   }
 
-  private let environment: WorkerEnvironment
-  private let store: KeyValueStore
+  let environment: WorkerEnvironment
+  let store: KeyValueStore
   private let lanes: [Lane: Connections]
   /// For tensors on CUDA devices, from the first on.
-  private let devices = Mutex<Connections?>(nil)
+  let devices = Mutex<Connections?>(nil)
+  let connectingDevices = Mutex<Void>(())
   private let traffic = Mutex<[Lane: Traffic]>([:])
   private let failures = Atomic<Int>(0)
   private let spans = Mutex<(lane: Lane, all: [Span])?>(nil)
@@ -109,6 +114,8 @@ public final class ProcessGroup: @unchecked Sendable {
       )
     }
     startWatching()
+    let machine = Array(machineName.utf8)
+    ranksOnThisMachine = try gather(machine).enumerated().filter { $0.element == machine }.map(\.offset)
   }
 
   deinit {
@@ -132,7 +139,7 @@ public final class ProcessGroup: @unchecked Sendable {
     watch = timer
   }
 
-  private static func store(_ environment: WorkerEnvironment, _ timeout: Double) throws -> KeyValueStore {
+  static func store(_ environment: WorkerEnvironment, _ timeout: Double) throws -> KeyValueStore {
     func open(isServer: Bool, seconds: Double) throws -> KeyValueStore {
       try KeyValueStore(
         address: environment.address, port: environment.port, isServer: isServer,
@@ -204,14 +211,14 @@ public final class ProcessGroup: @unchecked Sendable {
 
   /// What a process waits for.
   public struct Pending {
-    fileprivate let group: ProcessGroup
-    fileprivate let lane: Lane
-    fileprivate let work: Work
+    let group: ProcessGroup
+    let lane: Lane
+    let work: Work
     /// Kept until the end.
-    fileprivate let tensors: [Tensor]
-    fileprivate let kind: Kind
+    let tensors: [Tensor]
+    let kind: Kind
 
-    fileprivate enum Kind {
+    enum Kind {
       case collective
       /// Of two processes alone.
       case message
@@ -219,7 +226,7 @@ public final class ProcessGroup: @unchecked Sendable {
       case device
     }
 
-    fileprivate final class Work: @unchecked Sendable {
+    final class Work: @unchecked Sendable {
       private let handle: CTWork
       init(_ handle: CTWork) { self.handle = handle }
       deinit { ct_work_release(handle) }
@@ -269,47 +276,20 @@ public final class ProcessGroup: @unchecked Sendable {
     }
   }
 
-  /// What devices still have to do would have who waits for them wait for good.
-  private func abandonDevices() {
-    let connections = devices.withLock { connections in
-      defer { connections = nil }
-      return connections
-    }
-    if let connections { ct_group_abort(connections.handle) }
-  }
-
-  /// Those that all processes' CUDA devices have, made when they are first asked for.
-  func deviceConnections() throws -> Connections {
-    try devices.withLock { connections in
-      if let connections { return connections }
-      guard let handle = ct_group_nccl(store.handle, store.name("nccl"), Int32(rank), Int32(size), timeout) else {
-        let error = WorkerError(
-          "rank \(rank) cannot reach other processes' CUDA devices by NCCL (\(Self.reason(of: TensorError.last("NCCL")) ?? "")); install a CUDA "
-            + "build of torch by pip, remove .libtorch and run `make setup` again, which says what else is missing, or use the CPU",
-          rank: rank)
-        tell(failure: error.description)
-        throw error
-      }
-      let made = Connections(handle)
-      connections = made
-      return made
-    }
-  }
-
   private func begin(
     _ lane: Lane, _ tensors: [Tensor], bytes: Int, _ kind: Pending.Kind = .collective, _ body: (CTGroup) -> CTWork?
   ) throws -> Pending {
-    let isOnDevice = tensors.contains { $0.device.isCUDA }
-    let connections = try isOnDevice ? deviceConnections() : lanes[lane]!
+    let device = tensors.first { $0.device.isCUDA }?.device
+    let connections = try device.map { try deviceConnections($0) } ?? lanes[lane]!
     guard let work = withExtendedLifetime(tensors, { body(connections.handle) }) else {
-      throw cause(of: TensorError.last(isOnDevice ? "NCCL" : "Gloo"))
+      throw cause(of: TensorError.last(device == nil ? "Gloo" : "NCCL"))
     }
     traffic.withLock {
       $0[lane, default: Traffic()].operations += bytes > 0 ? 1 : 0
       $0[lane, default: Traffic()].bytes += bytes
     }
     return Pending(
-      group: self, lane: lane, work: Pending.Work(work), tensors: tensors, kind: isOnDevice ? .device : kind)
+      group: self, lane: lane, work: Pending.Work(work), tensors: tensors, kind: device == nil ? kind : .device)
   }
 
   /// Begins to replace the tensor, which is contiguous, by the sum over all processes; to be read after the wait. All processes
@@ -450,7 +430,7 @@ public final class ProcessGroup: @unchecked Sendable {
 
   /// Looks whether somebody has told of a failure. A store that does not answer tells nothing: connections will.
   /// - Throws: ``WorkerError``, also where the store is lost.
-  private func look() throws {
+  func look() throws {
     guard !store.isSilent else { return }
     do {
       guard let reason = try store.found("trouble") else { return }
@@ -471,15 +451,15 @@ public final class ProcessGroup: @unchecked Sendable {
   }
 
   /// What libtorch says.
-  private static func reason(of error: any Error) -> String? { (error as? TensorError)?.message.reason }
+  static func reason(of error: any Error) -> String? { (error as? TensorError)?.message.reason }
 
   /// What a failed operation is to be blamed on.
-  private func cause(of error: any Error) -> any Error {
+  func cause(of error: any Error) -> any Error {
     guard let reason = Self.reason(of: error) else { return error }
     return blame(reason, isLate: reason.contains("imed out") || reason.contains("timeout"))
   }
 
-  private func blame(_ reason: String, isLate: Bool) -> WorkerError {
+  func blame(_ reason: String, isLate: Bool) -> WorkerError {
     do { return try found(reason, isLate: isLate) } catch {
       let isSilent = error is KeyValueStore.Silence
       if environment.storeIsElsewhere {
@@ -553,11 +533,11 @@ public final class ProcessGroup: @unchecked Sendable {
     }
   }
 
-  private static func ranks(_ ranks: [Int]) -> String {
+  static func ranks(_ ranks: [Int]) -> String {
     (ranks.count == 1 ? "rank " : "ranks ") + ranks.map(String.init).joined(separator: ", ")
   }
 
-  private static func inWords(_ seconds: Double) -> String {
+  static func inWords(_ seconds: Double) -> String {
     let text = seconds == seconds.rounded() ? "\(Int(seconds))" : "\(seconds)"
     return "\(text) s (--worker-timeout)"
   }

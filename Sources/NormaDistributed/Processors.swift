@@ -13,7 +13,7 @@ import NormaTensor
 enum Processors {
   /// Those that this process may use, so that those of a core, and cores of a socket, follow one another; empty where the system does not tell.
   static var allowed: [Int] {
-    var numbers = [Int32](repeating: 0, count: 1024)
+    var numbers = [Int32](repeating: 0, count: Int(ct_processors(nil, 0)))
     let count = Int(ct_processors(&numbers, Int32(numbers.count)))
     return ordered(numbers.prefix(count).map(Int.init)) { processor in
       ["physical_package_id", "core_id"].map {
@@ -36,19 +36,13 @@ enum Processors {
 }
 
 extension ProcessGroup {
-  /// The ranks on this one's machine.
-  public func ranksOnThisMachine() throws -> [Int] {
-    let own = Array(machineName.utf8)
-    return try gather(own).enumerated().filter { $0.element == own }.map(\.offset)
-  }
-
   /// Shares out the machine's processors among its ranks: so many threads for an operator, and the threads of a process stay on processors of its
   /// own, where all may use the same ones. A rank that waits for a message then has a processor to read it on, rather than that of one which still computes.
   ///
   /// The environment variables `OMP_NUM_THREADS`, `OMP_PROC_BIND` and `GOMP_CPU_AFFINITY` come first.
   /// - Returns: the processors that are this process's own, nil where it shares them.
   @discardableResult public func shareProcessors() throws -> [Int]? {
-    let ranks = try ranksOnThisMachine()
+    let ranks = ranksOnThisMachine
     let allowed = Processors.allowed
     let all = try gather(allowed.map(Int64.init))
     guard ranks.count > 1, let index = ranks.firstIndex(of: rank) else { return nil }
@@ -57,9 +51,9 @@ extension ProcessGroup {
     func isFree(_ variable: String) -> Bool { getenv(variable) == nil }
     if isFree("OMP_NUM_THREADS") { Runtime.threads = max(1, Runtime.threads / max(1, others.count)) }
     guard ranks.allSatisfy({ all[$0] == all[rank] }), isFree("OMP_PROC_BIND"), isFree("GOMP_CPU_AFFINITY"),
-      let own = Processors.share(of: allowed, index, of: ranks.count)
+      let own = Processors.share(of: allowed, index, of: ranks.count),
+      ct_keep_to_processors(own.map(Int32.init), Int32(own.count)) == 0
     else { return nil }
-    ct_keep_to_processors(own.map(Int32.init), Int32(own.count))
     return Array(own)
   }
 }

@@ -12,8 +12,8 @@ public struct WorkerEnvironment: Sendable, Equatable {
   public var rank: Int
   /// `WORLD_SIZE`: how many processes there are.
   public var size: Int
-  /// `LOCAL_RANK`: from 0 among those of this machine.
-  public var localRank: Int
+  /// `LOCAL_RANK`: from 0 among those of this machine; nil where nobody tells.
+  public var localRank: Int?
   /// `MASTER_ADDR` and `MASTER_PORT`: where rank 0, or who started the processes, keeps the store that they meet at.
   public var address: String
   public var port: Int
@@ -28,7 +28,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
 
   /// The processes of one machine.
   public init(rank: Int, size: Int, address: String = "127.0.0.1", port: Int) {
-    (self.rank, self.size, localRank, self.address, self.port) = (rank, size, rank, address, port)
+    (self.rank, self.size, self.address, self.port) = (rank, size, address, port)
   }
 
   /// - Parameter value: the variable of a name.
@@ -53,7 +53,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
     }
     size = try number("WORLD_SIZE", 1...65535)
     rank = try number("RANK", 0...size - 1)
-    localRank = value("LOCAL_RANK") == nil ? rank : try number("LOCAL_RANK", 0...size - 1)
+    localRank = try value("LOCAL_RANK") == nil ? nil : number("LOCAL_RANK", 0...size - 1)
     address = try text("MASTER_ADDR")
     port = try number("MASTER_PORT", 1...65535)
     // torchrun keeps its store over restarts.

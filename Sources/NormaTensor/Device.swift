@@ -15,7 +15,7 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
   /// A CUDA device. The first use loads libtorch's CUDA library; it is to come before tensors are trained on another device.
   /// - Throws: ``TensorError`` when this libtorch has no CUDA library, it cannot be loaded, or there is no such device.
   public static func cuda(_ index: Int = 0) throws -> Device {
-    let count = try Backends.cuda.get()
+    let count = try cudaCount()
     guard (0..<count).contains(index) else {
       throw TensorError(
         operation: "cuda",
@@ -25,6 +25,10 @@ public struct Device: Sendable, Hashable, CustomStringConvertible {
     }
     return Device(type: 1, index: Int8(index))
   }
+
+  /// How many CUDA devices this process sees, at least one. Loads libtorch's CUDA library like ``cuda(_:)``.
+  /// - Throws: ``TensorError`` like that.
+  public static func cudaCount() throws -> Int { try Backends.cuda.get() }
 
   public var isCUDA: Bool { type == 1 }
 

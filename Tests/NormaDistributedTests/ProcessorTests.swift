@@ -1,3 +1,4 @@
+import CTorch
 import Testing
 
 @testable import NormaDistributed
@@ -23,6 +24,8 @@ import Testing
     #expect(Processors.share(of: [0, 1], 0, of: 3) == nil)
     #expect(Processors.share(of: [], 0, of: 1) == nil)
   }
+
+  @Test func anAbsentProcessorIsRefused() { #expect(ct_keep_to_processors([1 << 19], 1) == -1) }
 
   #if os(Linux)
     @Test func theSystemTellsThem() {

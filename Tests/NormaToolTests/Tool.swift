@@ -48,7 +48,7 @@ enum Tool {
       process.arguments = arguments
       // Several runs share the machine.
       process.environment = ProcessInfo.processInfo.environment.merging(["OMP_NUM_THREADS": "1"]) { $1 }
-        .merging(environment) { $1 }
+        .merging(NameService.brief) { $1 }.merging(environment) { $1 }
       if let folder { process.currentDirectoryURL = folder }
       for file in [file.output, file.errors] { try Data().write(to: file) }
       process.standardOutput = try FileHandle(forWritingTo: file.output)

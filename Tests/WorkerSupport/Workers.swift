@@ -1,6 +1,7 @@
 import Foundation
 import NormaDistributed
 import Synchronization
+import TestSupport
 
 /// Runs the body once per rank, each on a thread of its own with a group of its own, connected over the loopback interface as
 /// processes are.
@@ -16,6 +17,7 @@ public func withWorkers<Value>(
 public func workerResults<Value>(
   _ count: Int, timeout: Double = 60, _ body: @escaping @Sendable (ProcessGroup) throws -> Value
 ) throws -> [Result<Value, any Error>] {
+  precondition(NameService.isBrief)
   let port = try freePort()
   let results = Results<Value>(count)
   let threads = (0..<count).map { rank in

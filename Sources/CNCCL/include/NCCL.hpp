@@ -10,9 +10,10 @@ namespace norma {
 
 inline constexpr const char *nccl_library = "libNormaNCCL.so";
 inline constexpr const char *nccl_function = "norma_nccl_group";
-// The caller owns what it returns. It throws what the backend throws, as where there is no GPU.
-using MakeNCCLGroup = c10d::Backend *(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size,
-                                      std::chrono::milliseconds timeout);
+// The caller owns what it returns, and gets what NCCL tells a machine's devices apart by. It throws what the backend throws, as where
+// there is no GPU.
+using MakeNCCLGroup = c10d::Backend *(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size, int device,
+                                      std::string &place, std::chrono::milliseconds timeout);
 
 } // namespace norma
 #endif

@@ -126,8 +126,8 @@ void ct_parallel(int64_t tasks, void (*body)(void *context, int64_t begin, int64
 // The processors that this process may use, in ascending order. Returns how many there are, of which it writes no more than
 // `capacity`; 0 where the system does not tell.
 int ct_processors(int *processors, int capacity);
-// Keeps all threads of this process, and those that they make, to these processors, where the system can do so.
-void ct_keep_to_processors(const int *processors, int count);
+// Keeps all threads of this process, and those that they make, to these processors. Returns 0, or -1 where the system does not let it.
+int ct_keep_to_processors(const int *processors, int count);
 
 // CPU memory -------------------------------------------------------------------------------------
 // Counts the bytes of live CPU tensors from now on. With keep_blocks, large blocks are kept for reuse when they
@@ -168,8 +168,9 @@ int ct_store_has(CTStore store, const char *key);
 // is that of this machine which the others reach; an interface's name takes its place where it is given.
 CTGroup ct_group(CTStore store, const char *name, int rank, int size, const char *address,
                  const char *interface, double seconds);
-// The same by NCCL, for tensors on CUDA devices; the devices connect at their first operation. libtorch's CUDA library is to be loaded before.
-CTGroup ct_group_nccl(CTStore store, const char *name, int rank, int size, double seconds);
+// The same by NCCL, for tensors on a CUDA device; the devices connect at their first operation. libtorch's CUDA library is to be loaded before.
+// The place, good until the next call on this thread, tells the device from others of the machine.
+CTGroup ct_group_nccl(CTStore store, const char *name, int rank, int size, int device, const char **place, double seconds);
 void ct_group_release(CTGroup group);
 // Gives up what has begun, in all of the group's processes.
 void ct_group_abort(CTGroup group);

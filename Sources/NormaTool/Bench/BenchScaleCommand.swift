@@ -175,7 +175,7 @@ struct BenchScaleCommand: WorkerCommand {
       let own = try clock.measure(body) / .milliseconds(1)
       return try group.gather([own]).joined().max() ?? own
     }
-    let isOneMachine = try group.ranksOnThisMachine().count == group.size
+    let isOneMachine = group.ranksOnThisMachine.count == group.size
     var ownSeconds = 0.0
     func carried() -> [ProcessGroup.Traffic] { [.statistics, .gradients].map { group.carried(on: $0) } }
     var before = carried()
