@@ -24,16 +24,17 @@ c10d::Backend *norma_nccl_group(const c10::intrusive_ptr<c10d::Store> &store, in
   // Headers of several versions can lie beside libtorch.
   const long built = CUDART_VERSION / 1000, loaded = at::detail::getCUDAHooks().versionCUDART() / 1000;
   TORCH_CHECK(built == loaded, "Norma's library of NCCL was compiled with the headers of CUDA ", built, ", libtorch with those of CUDA ",
-              loaded, "; uninstall NVIDIA's packages of the other version");
+              loaded, "; uninstall NVIDIA's packages of the other version and remove .build");
   // Whoever waits keeps the time and names the rank that fails; the backend would end the process in the middle of something.
   setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0", 0);
   setenv("TORCH_NCCL_ENABLE_MONITORING", "0", 0);
+  auto options = c10d::ProcessGroupNCCL::Options::create();
+  options->timeout = timeout;
+  auto made = c10::make_intrusive<c10d::ProcessGroupNCCL>(store, rank, size, options);
   char bus[32];
   C10_CUDA_CHECK(cudaDeviceGetPCIBusId(bus, sizeof(bus), device));
   place = bus;
-  auto options = c10d::ProcessGroupNCCL::Options::create();
-  options->timeout = timeout;
-  return c10::make_intrusive<c10d::ProcessGroupNCCL>(store, rank, size, options).release();
+  return made.release();
 }
 
 #endif
