@@ -129,9 +129,10 @@ CTGroup ct_group_nccl(CTStore handle, const char *name, int rank, int size, int 
                       double seconds) {
   return guarded([&]() -> CTGroup {
     auto library = dlopen(nccl_library, RTLD_NOW);
-    TORCH_CHECK(library, "the library of NCCL could not be loaded (", dlerror(), ")");
+    const auto remedy = "install a CUDA build of torch by pip, remove .libtorch and run `make setup` again, which says what else is missing";
+    TORCH_CHECK(library, "the library of NCCL could not be loaded (", dlerror(), "); ", remedy);
     auto make = reinterpret_cast<MakeNCCLGroup *>(dlsym(library, nccl_function));
-    TORCH_CHECK(make, "Norma was built without NCCL, as there was no CUDA build of torch with NVIDIA's headers beside it");
+    TORCH_CHECK(make, "Norma was built without NCCL, as there was no CUDA build of torch with NVIDIA's headers beside it; ", remedy);
     auto shared = retained<c10d::Store>(store(handle));
     auto named = c10::make_intrusive<c10d::PrefixStore>(name, shared);
     thread_local std::string last_place;

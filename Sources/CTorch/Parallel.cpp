@@ -8,6 +8,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <dlfcn.h>
 #include <set>
@@ -140,26 +141,31 @@ extern "C" int ct_processors(int *processors, int capacity) {
 
 extern "C" int ct_keep_to_processors(const int *processors, int count) {
 #ifdef __linux__
+  if (count <= 0) {
+    return -1;
+  }
   ProcessorSet wanted(1 + *std::max_element(processors, processors + count));
   for (int index = 0; index < count; index++) {
     CPU_SET_S(processors[index], wanted.bytes(), wanted.set);
   }
-  // What this thread may, the others may too; those that have ended need not.
+  // What the system refuses to this thread it refuses to all.
   if (sched_setaffinity(0, wanted.bytes(), wanted.set) != 0) {
     return -1;
   }
   std::set<pid_t> kept;
+  bool is_kept = true;
   // A thread that is not kept yet can make another.
   for (bool is_new = true; is_new;) {
     is_new = false;
-    norma::for_each_thread([&](pid_t thread) {
+    is_kept &= norma::for_each_thread([&](pid_t thread) {
       if (kept.insert(thread).second) {
-        sched_setaffinity(thread, wanted.bytes(), wanted.set);
         is_new = true;
+        // It may have ended.
+        is_kept &= sched_setaffinity(thread, wanted.bytes(), wanted.set) == 0 || errno == ESRCH;
       }
     });
   }
-  return 0;
+  return is_kept ? 0 : -1;
 #else
   return -1;
 #endif

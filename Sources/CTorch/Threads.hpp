@@ -9,10 +9,11 @@
 
 namespace norma {
 
-template <typename Body> void for_each_thread(Body &&body) {
+// Whether the system tells them.
+template <typename Body> bool for_each_thread(Body &&body) {
   DIR *threads = opendir("/proc/self/task");
   if (!threads) {
-    return;
+    return false;
   }
   while (auto entry = readdir(threads)) {
     if (auto thread = static_cast<pid_t>(atoi(entry->d_name))) {
@@ -20,6 +21,7 @@ template <typename Body> void for_each_thread(Body &&body) {
     }
   }
   closedir(threads);
+  return true;
 }
 
 } // namespace norma

@@ -1,14 +1,16 @@
 import CTorch
+import Dispatch
 import NormaTensor
+import Synchronization
 
-/// How processes reach each other's CUDA devices: NCCL, of which nothing is asked before all have agreed that they are ready for it, since it
-/// waits without an end for one that does not come.
+/// How processes reach each other's CUDA devices: NCCL, which waits without an end for one that does not come. So it is asked on a thread that can
+/// be left behind, and all go on, or end, when all have told each other over Gloo how it went.
 extension ProcessGroup {
   /// What carries tensors between devices.
   struct DeviceEngine: Sendable {
-    /// This process's part, and what tells its device from others of its machine.
+    /// This process's part, and what tells its device from others of its machine. Waits for nobody.
     var make: @Sendable (ProcessGroup, KeyValueStore, Device) throws -> (Connections, place: String)
-    /// Begins the first sum, which connects the devices: it may wait for the others without an end.
+    /// Begins the first sum, which connects the devices.
     var connect: @Sendable (Connections, Tensor) throws -> Pending.Work
 
     static let nccl = DeviceEngine {
@@ -24,68 +26,122 @@ extension ProcessGroup {
     }
   }
 
+  /// The number of this process's device among those that it sees: the only one, as schedulers often grant it, or that of ``localRank``.
+  public func deviceIndex(of count: Int) -> Int { count == 1 ? 0 : localRank }
+
   /// Those that all processes' CUDA devices have, made when they are first asked for. All processes are to ask at the same place.
-  /// - Parameter device: this process's.
+  /// - Parameters:
+  ///   - device: this process's.
+  ///   - seconds: how long they may take to connect; ``timeout`` unless given.
   /// - Throws: ``WorkerError``, in all processes, when one of them has no NCCL, two have the same device, or they do not connect in time.
-  func deviceConnections(_ device: Device, by engine: DeviceEngine = .nccl) throws -> Connections {
+  func deviceConnections(_ device: Device, by engine: DeviceEngine = .nccl, within seconds: Double? = nil) throws
+    -> Connections
+  {
     try connectingDevices.withLock { _ in
       if let made = devices.withLock({ $0 }) { return made }
-      // Devices meet by a connection of their own to the store, on which they wait while this process looks for news.
+      // NCCL waits at this connection to the store, while this process looks for news at its own.
       let meeting: KeyValueStore
       do { meeting = try store.another(seconds: timeout) } catch {
         throw blame(Self.reason(of: error) ?? "\(environment.store) did not answer again", isLate: false)
       }
-      let made = try agreedOn { try engine.make(self, meeting, device) }
-      let first = try Tensor.zeros([1]).to(device: device)
+      let own = Result {
+        let (made, place) = try engine.make(self, meeting, device)
+        return (connections: made, place: place, first: try Tensor.zeros([1]).to(device: device))
+      }
+      let places = try agreed(own.map { "\(machineName) \($0.place)" })
+      for taken in places {
+        let same = places.indices.filter { places[$0] == taken }
+        if same.count > 1 {
+          throw common(
+            "\(Self.ranks(same)) have the same CUDA device (\(taken.split(separator: " ").last!)), but each process needs its own: start as many on a "
+              + "machine as it has devices, with --device cuda, which takes that of LOCAL_RANK")
+        }
+      }
+      let (made, _, first) = try own.get()
       let work: Pending.Work
-      do {
-        work = try meeting.answer(within: timeout, meanwhile: look) { try engine.connect(made, first) }
-      } catch is KeyValueStore.Silence {
-        throw blame(
-          "NCCL did not connect the devices in \(Self.inWords(timeout)); NCCL_DEBUG=INFO has it tell why, NCCL_SOCKET_IFNAME names the network "
-            + "interface that it is to use", isLate: true)
-      } catch { throw cause(of: error) }
+      do { work = try connected(within: seconds ?? timeout) { try engine.connect(made, first) } } catch {
+        made.leaveBehind()
+        throw error
+      }
       devices.withLock { $0 = made }
       try Pending(group: self, lane: .control, work: work, tensors: [first], kind: .device).wait()
       return made
     }
   }
 
-  /// This process's part, when all processes have theirs and no two have the same device.
-  private func agreedOn(_ make: () throws -> (Connections, place: String)) throws -> Connections {
-    let own = Result { try make() }
-    func told(_ text: String) throws -> [String] {
-      try gather(Array(text.utf8)).map { String(decoding: $0, as: UTF8.self) }
+  /// What the body returns, which waits for others' bodies, when it has returned in all processes.
+  private func connected(within seconds: Double, _ body: @escaping @Sendable () throws -> Pending.Work) throws
+    -> Pending.Work
+  {
+    let box = Box()
+    DispatchQueue(label: "norma.devices").async {
+      let result = Result { try body() }
+      box.result.withLock { $0 = result }
+      box.isDone.signal()
     }
-    var reason = ""
-    if case .failure(let error) = own { reason = Self.reason(of: error) ?? "\(error)" }
-    let reasons = try told(reason)
-    let refusing = reasons.indices.filter { !reasons[$0].isEmpty }
-    guard refusing.isEmpty else {
-      throw WorkerError(
-        "\(Self.ranks(refusing)) cannot reach other processes' CUDA devices by NCCL (\(reasons[refusing[0]])); install a CUDA build of torch by "
-          + "pip, remove .libtorch and run `make setup` again, which says what else is missing, or use the CPU",
-        rank: refusing[0])
+    let clock = ContinuousClock()
+    let end = clock.now + .seconds(seconds)
+    var pause = 0.001
+    while true {
+      let isLate = clock.now >= end
+      let own = box.result.withLock { $0 }
+      let isThere = try agreed(
+        own.map { $0.map { _ in "there" } }
+          ?? (isLate
+            ? .failure(TensorError(operation: "NCCL", message: "not connected in \(Self.inWords(seconds))"))
+            : .success("")))
+      if let own, isThere.allSatisfy({ !$0.isEmpty }) { return try own.get() }
+      _ = box.isDone.wait(timeout: .now() + pause)
+      pause = min(2 * pause, 0.25)
     }
-    let (made, place) = try own.get()
-    let places = try told("\(machineName) \(place)")
-    for taken in places {
-      let same = places.indices.filter { places[$0] == taken }
-      guard same.count > 1 else { continue }
-      throw WorkerError(
-        "\(Self.ranks(same)) have the same CUDA device (\(taken.split(separator: " ").last!)), but each process needs its own: start as many on a "
-          + "machine as it has devices, with --device cuda, which takes that of LOCAL_RANK",
-        rank: same[1])
-    }
-    return made
+  }
+
+  private final class Box: Sendable {
+    let result = Mutex<Result<Pending.Work, any Error>?>(nil)
+    let isDone = DispatchSemaphore(value: 0)
+  }
+
+  /// What all processes tell, when none has failed.
+  private func agreed(_ own: Result<String, any Error>) throws -> [String] {
+    let (success, failure): (Character, Character) = ("+", "-")
+    let own =
+      switch own {
+      case .success(let text): "\(success)\(text)"
+      case .failure(let error): "\(failure)\(Self.reason(of: error) ?? "\(error)")"
+      }
+    let all = try gather(Array(own.utf8)).map { String(decoding: $0, as: UTF8.self) }
+    let failed = all.indices.filter { all[$0].first == failure }
+    guard !failed.isEmpty else { return all.map { String($0.dropFirst()) } }
+    var reasons: [String] = []
+    for rank in failed where !reasons.contains(all[rank]) { reasons.append(all[rank]) }
+    throw common(
+      "CUDA devices cannot be connected by NCCL: "
+        + reasons.map { reason in "\(Self.ranks(failed.filter { all[$0] == reason })): \(reason.dropFirst())" }
+        .joined(separator: "; ")
+        + " (NCCL_DEBUG=INFO has NCCL tell more, NCCL_SOCKET_IFNAME names the network interface that it is to use)",
+      rank: failed[0])
+  }
+
+  /// What all processes end with.
+  private func common(_ message: String, rank: Int? = nil) -> WorkerError {
+    WorkerError(message, rank: rank, isCommon: true)
   }
 
   /// What devices still have to do would have who waits for them wait for good.
-  func abandonDevices() {
+  /// - Parameter isFailure: whether a process may be lost, so that to give up can take long too.
+  func abandonDevices(isFailure: Bool) {
     let connections = devices.withLock { connections in
       defer { connections = nil }
       return connections
     }
-    if let connections { ct_group_abort(connections.handle) }
+    guard let connections else { return }
+    guard isFailure else { return ct_group_abort(connections.handle) }
+    connections.leaveBehind()
+    DispatchQueue(label: "norma.devices").async { ct_group_abort(connections.handle) }
   }
+}
+
+extension ProcessGroup.Connections {
+  /// Is never released, since that would wait for what is still under way.
+  fileprivate func leaveBehind() { _ = Unmanaged.passRetained(self) }
 }

@@ -53,23 +53,26 @@ final class KeyValueStore: @unchecked Sendable {
   var isSilent: Bool { unanswered.load(ordering: .relaxed) > 0 }
 
   /// What the body returns, which waits for the server.
-  /// - Parameters:
-  ///   - seconds: besides those in which a server answers.
-  ///   - meanwhile: called once a second; the body is given up when it throws.
-  /// - Throws: ``Silence`` when it does not answer; what the body or `meanwhile` throws.
-  func answer<Value: Sendable>(
-    within seconds: Double = 0, meanwhile: () throws -> Void = {}, _ body: @escaping @Sendable () throws -> Value
-  ) throws -> Value {
+  /// - Parameter seconds: besides those in which a server answers.
+  /// - Throws: ``Silence`` when it does not answer; what the body throws.
+  func answer<Value: Sendable>(within seconds: Double = 0, _ body: @escaping @Sendable () throws -> Value) throws
+    -> Value
+  {
     if isSilent { throw Silence() }
-    return try Self.result(on: queue, within: seconds + Self.patience, meanwhile: meanwhile, body) { [self] isLate in
-      unanswered.add(isLate ? -1 : 1, ordering: .relaxed)
+    do {
+      return try Self.result(on: queue, within: seconds + Self.patience, body) { [self] in
+        unanswered.subtract(1, ordering: .relaxed)
+      }
+    } catch let error as Silence {
+      unanswered.add(1, ordering: .relaxed)
+      throw error
     }
   }
 
-  /// - Parameter givenUp: called with false when the body is given up, and with true when it ends after that.
+  /// - Parameter late: called when the body ends after it was given up.
   private static func result<Value: Sendable>(
-    on queue: DispatchQueue, within seconds: Double, meanwhile: () throws -> Void = {},
-    _ body: @escaping @Sendable () throws -> Value, givenUp: @escaping @Sendable (_ isLate: Bool) -> Void = { _ in }
+    on queue: DispatchQueue, within seconds: Double, _ body: @escaping @Sendable () throws -> Value,
+    late: @escaping @Sendable () -> Void = {}
   ) throws -> Value {
     let box = Box<Value>()
     let isDone = DispatchSemaphore(value: 0)
@@ -79,22 +82,15 @@ final class KeyValueStore: @unchecked Sendable {
         $0.result = result
         return $0.isGivenUp
       }
-      if isLate { givenUp(true) }
+      if isLate { late() }
       isDone.signal()
     }
-    let end = DispatchTime.now() + seconds
-    var reason: any Error = Silence()
-    do {
-      while isDone.wait(timeout: min(.now() + 1, end)) == .timedOut, DispatchTime.now() < end { try meanwhile() }
-    } catch { reason = error }
+    _ = isDone.wait(timeout: .now() + seconds)
     let found = box.state.withLock {
       $0.isGivenUp = $0.result == nil
       return $0.result
     }
-    guard let found else {
-      givenUp(false)
-      throw reason
-    }
+    guard let found else { throw Silence() }
     return try found.get()
   }
 

@@ -26,12 +26,16 @@ func firstWord(of path: String) -> String? {
 }
 
 extension String {
-  /// What a message of libtorch or Gloo says, without the place in its sources before, and advice and traces after it.
+  /// What a message of libtorch, Gloo or NCCL says, without the place in its sources before, and advice and traces after it.
   var reason: String {
-    var line = prefix { !$0.isNewline }
+    let lines = split(whereSeparator: \.isNewline)
+    guard var line = lines.first else { return "" }
     if line.hasPrefix("["), let end = line.firstRange(of: "] ") { line = line[end.upperBound...] }
     if let end = line.firstRange(of: ". ") { line = line[..<end.lowerBound] }
-    return String(line.hasSuffix(".") ? line.dropLast() : line)
+    let said = line.hasSuffix(".") ? line.dropLast() : line
+    // NCCL's own words come last.
+    guard let last = lines.firstIndex(of: "Last error:"), last + 1 < lines.count else { return String(said) }
+    return "\(said): \(lines[last + 1])"
   }
 }
 

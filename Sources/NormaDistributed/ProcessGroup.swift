@@ -120,7 +120,7 @@ public final class ProcessGroup: @unchecked Sendable {
 
   deinit {
     watch?.cancel()
-    abandonDevices()
+    abandonDevices(isFailure: false)
   }
 
   /// Has whoever waits for a message look around once another process has told of a failure or the store is lost.
@@ -139,7 +139,7 @@ public final class ProcessGroup: @unchecked Sendable {
     watch = timer
   }
 
-  static func store(_ environment: WorkerEnvironment, _ timeout: Double) throws -> KeyValueStore {
+  private static func store(_ environment: WorkerEnvironment, _ timeout: Double) throws -> KeyValueStore {
     func open(isServer: Bool, seconds: Double) throws -> KeyValueStore {
       try KeyValueStore(
         address: environment.address, port: environment.port, isServer: isServer,
@@ -270,7 +270,7 @@ public final class ProcessGroup: @unchecked Sendable {
       } catch {
         // The others are told first.
         let cause = error is WorkerError ? error : group.cause(of: error)
-        if kind == .device { group.abandonDevices() }
+        if kind == .device { group.abandonDevices(isFailure: true) }
         throw cause
       }
     }

@@ -58,9 +58,8 @@ import WorkerSupport
       "\(try #require(throws: WorkerError.self) { try group.deviceConnections(Device(type: 1, index: 0)) })"
     }
     for message in messages {
-      #expect(message.contains("ranks 0, 1 cannot reach other processes' CUDA devices by NCCL"))
-      #expect(message.contains("without NCCL") || message.contains("no GPUs found"))
-      #expect(message.contains("make setup"))
+      #expect(message.contains("CUDA devices cannot be connected by NCCL: ranks 0, 1: "))
+      #expect(message.contains("without NCCL") && message.contains("make setup") || message.contains("no GPUs found"))
     }
   }
 
@@ -77,6 +76,16 @@ import WorkerSupport
     return engine
   }
 
+  /// A group of each process's own, which waits for none.
+  private static let loneEngine: ProcessGroup.DeviceEngine = {
+    var engine = Self.engine()
+    engine.make = { group, store, _ in
+      let made = try #require(ct_group(store.handle, "\(group.rank)", 0, 1, "127.0.0.1", nil, group.timeout))
+      return (ProcessGroup.Connections(made), "\(group.rank)")
+    }
+    return engine
+  }()
+
   @Test func devicesConnectOnce() throws {
     let isOnce = try withWorkers(3) { group in
       try group.deviceConnections(.cpu, by: Self.engine()) === group.deviceConnections(.cpu, by: Self.engine())
@@ -86,18 +95,16 @@ import WorkerSupport
 
   @Test func aRankWithoutNCCLIsNamedByAll() throws {
     let messages = try withWorkers(3) { group in
-      var engine = Self.engine()
-      // A group of its own, which waits for none.
-      engine.make = { group, store, _ in
-        if group.rank == 1 { throw TensorError(operation: "NCCL", message: "no such library") }
-        let made = try #require(ct_group(store.handle, "\(group.rank)", 0, 1, "127.0.0.1", nil, 10))
-        return (ProcessGroup.Connections(made), "\(group.rank)")
+      var engine = Self.loneEngine
+      engine.make = { [make = engine.make] in
+        if $0.rank == 1 { throw TensorError(operation: "NCCL", message: "no such library") }
+        return try make($0, $1, $2)
       }
       return "\(try #require(throws: WorkerError.self) { try group.deviceConnections(.cpu, by: engine) })"
     }
     #expect(
       messages.allSatisfy {
-        $0.hasPrefix("rank 1 cannot reach other processes' CUDA devices by NCCL (no such library); ")
+        $0.hasPrefix("CUDA devices cannot be connected by NCCL: rank 1: no such library (NCCL_DEBUG")
       })
   }
 
@@ -109,37 +116,75 @@ import WorkerSupport
     #expect(messages.allSatisfy { $0.hasPrefix("ranks 1, 2 have the same CUDA device (0000:02:00.0), but each") })
   }
 
-  /// NCCL waits without an end where the machines do not reach each other by its network interface.
+  /// As NCCL waits where the machines do not reach each other by its network interface.
   @Test func devicesThatDoNotConnectAreGivenUp() throws {
-    let results = try workerResults(2, timeout: 2) { group in
+    let messages = try withWorkers(2) { group in
       var engine = Self.engine()
-      engine.connect = { _, _ in
-        sleep(60)
-        throw TensorError(operation: "NCCL", message: "too late")
+      engine.connect = { [rank = group.rank, connect = engine.connect] in
+        if rank == 1 { sleep(30) }
+        return try connect($0, $1)
       }
-      return try group.deviceConnections(.cpu, by: engine)
+      let clock = ContinuousClock()
+      let start = clock.now
+      let error = try #require(throws: WorkerError.self) {
+        try group.deviceConnections(.cpu, by: engine, within: 1)
+      }
+      #expect(error.isCommon && clock.now - start < .seconds(20))
+      return error.description
     }
-    for result in results {
-      let message = "\(try #require(throws: WorkerError.self) { try result.get() })"
-      #expect(message.contains("NCCL did not connect the devices in 2 s"))
+    #expect(messages[0] == messages[1])
+    #expect(messages[0].contains("rank 1: not connected in 1 s"))
+  }
+
+  @Test func aRankThatFailsToConnectIsNamedByAll() throws {
+    let messages = try withWorkers(3) { group in
+      var engine = Self.engine()
+      engine.connect = { [rank = group.rank] _, _ in
+        // The others wait for it.
+        guard rank == 2 else { sleep(30); throw TensorError(operation: "NCCL", message: "too late") }
+        throw TensorError(
+          operation: "NCCL",
+          message:
+            "NCCL error in: ProcessGroupNCCL.cpp:94, unhandled cuda error, NCCL version 2.29\nncclUnhandledCudaError: Call failed.\n"
+            + "Last error:\nCuda failure 2 'out of memory'")
+      }
+      return try #require(throws: WorkerError.self) { try group.deviceConnections(.cpu, by: engine) }.description
+    }
+    for message in messages {
+      #expect(
+        message.contains("rank 2: NCCL error") && message.contains(": Cuda failure 2 'out of memory' (NCCL_DEBUG"))
     }
   }
 
-  /// A process that ends while NCCL connects the others.
+  /// One that is killed while devices connect tells nothing: its connections end.
   @Test func aRankLostWhileDevicesConnectIsNamed() throws {
-    let clock = ContinuousClock()
-    let start = clock.now
     let results = try workerResults(2, timeout: 60) { group in
-      var engine = Self.engine()
+      var engine = Self.loneEngine
       engine.connect = { _, _ in
-        if group.rank == 1 { throw TensorError(operation: "NCCL", message: "out of memory") }
-        sleep(70)
+        sleep(30)
         throw TensorError(operation: "NCCL", message: "too late")
       }
-      return try group.deviceConnections(.cpu, by: engine)
+      if group.rank == 1 {
+        // All that it does is to agree that it has a device.
+        _ = try group.gather(Array("+a device".utf8))
+        throw WorkerError("ended")
+      }
+      _ = try group.deviceConnections(.cpu, by: engine)
     }
-    #expect(clock.now - start < .seconds(40))
-    let messages = try results.map { result in "\(try #require(throws: WorkerError.self) { try result.get() })" }
-    #expect(messages[0].contains("out of memory"))
+    let message = "\(try #require(throws: WorkerError.self) { try results[0].get() })"
+    #expect(message.contains("rank 1 of 2"))
+  }
+
+  @Test func theOnlyDeviceThatIsSeenIsTaken() throws {
+    let indices = try withWorkers(2) { ($0.deviceIndex(of: 1), $0.deviceIndex(of: 8)) }
+    #expect(indices.map(\.0) == [0, 0])
+    #expect(indices.map(\.1) == [0, 1])
+  }
+
+  @Test func aLocalRankThatIsToldCounts() throws {
+    var variables = ["RANK": "5", "WORLD_SIZE": "8", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"]
+    #expect(try #require(try WorkerEnvironment { variables[$0] }).localRank == nil)
+    variables["LOCAL_RANK"] = "1"
+    #expect(try #require(try WorkerEnvironment { variables[$0] }).localRank == 1)
   }
 }

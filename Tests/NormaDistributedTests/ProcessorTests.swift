@@ -25,9 +25,17 @@ import Testing
     #expect(Processors.share(of: [], 0, of: 1) == nil)
   }
 
-  @Test func anAbsentProcessorIsRefused() { #expect(ct_keep_to_processors([1 << 19], 1) == -1) }
+  @Test func anAbsentProcessorIsRefused() {
+    #expect(ct_keep_to_processors([1 << 19], 1) == -1)
+    #expect(ct_keep_to_processors([], 0) == -1)
+  }
 
   #if os(Linux)
+    @Test func thoseThatAreAllowedMayBeKeptTo() {
+      let allowed = Processors.allowed.map(Int32.init)
+      #expect(ct_keep_to_processors(allowed, Int32(allowed.count)) == 0)
+    }
+
     @Test func theSystemTellsThem() {
       #expect(!Processors.allowed.isEmpty && Set(Processors.allowed).count == Processors.allowed.count)
     }

@@ -9,7 +9,8 @@
 namespace norma {
 
 inline constexpr const char *nccl_library = "libNormaNCCL.so";
-inline constexpr const char *nccl_function = "norma_nccl_group";
+// Another name with every other signature, so that none is called for another.
+inline constexpr const char *nccl_function = "norma_nccl_group_2";
 // The caller owns what it returns, and gets what NCCL tells a machine's devices apart by. It throws what the backend throws, as where
 // there is no GPU.
 using MakeNCCLGroup = c10d::Backend *(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size, int device,

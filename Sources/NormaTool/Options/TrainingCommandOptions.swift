@@ -280,8 +280,8 @@ struct TrainingCommandOptions: ParsableArguments {
   static func device(named device: String) throws -> Device {
     switch device {
     case "cpu": return .cpu
-    // Every worker of a machine has its own, which may be the only one that its scheduler lets it see.
-    case "cuda": return try .cuda(Device.cudaCount() == 1 ? 0 : ProcessGroup.current?.localRank ?? 0)
+    // Every worker of a machine has its own.
+    case "cuda": return try .cuda(ProcessGroup.current?.deviceIndex(of: Device.cudaCount()) ?? 0)
     default:
       if device.hasPrefix("cuda:"), let index = Int8(device.dropFirst(5)), index >= 0 {
         return try .cuda(Int(index))

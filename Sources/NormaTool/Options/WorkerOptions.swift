@@ -70,7 +70,8 @@ struct WorkerOptions: ParsableArguments {
     } catch {
       // A group that nobody needs any more would be released here, and wait.
       withExtendedLifetime(group) {
-        end(error, isTold: !(error is WorkerError) && group.isTold(failure: Norma.message(for: error)))
+        let isOwn = (error as? WorkerError)?.isCommon ?? true
+        end(error, isTold: isOwn && group.isTold(failure: Norma.message(for: error)))
       }
     }
   }
