@@ -10,8 +10,8 @@ extension ProcessGroup {
   struct DeviceEngine: Sendable {
     /// This process's part, and what tells its device from others of its machine. Waits for nobody.
     var make: @Sendable (ProcessGroup, KeyValueStore, Device) throws -> (Connections, place: String)
-    /// Begins the first sum, which connects the devices.
-    var connect: @Sendable (Connections, Tensor) throws -> Pending.Work
+    /// Sums a tensor on the device over all processes, which connects the devices.
+    var connect: @Sendable (Connections, Tensor) throws -> Void
 
     static let nccl = DeviceEngine {
       var place: UnsafePointer<CChar>?
@@ -21,8 +21,9 @@ extension ProcessGroup {
       else { throw TensorError.last("NCCL") }
       return (Connections(group), place.map { String(cString: $0) } ?? "\($2)")
     } connect: {
-      guard let work = ct_group_all_reduce($0.handle, $1.handle) else { throw TensorError.last("NCCL") }
-      return Pending.Work(work)
+      guard let handle = ct_group_all_reduce($0.handle, $1.handle) else { throw TensorError.last("NCCL") }
+      let work = Pending.Work(handle)
+      while try !work.waitOnDevice(1) {}
     }
   }
 
@@ -58,21 +59,17 @@ extension ProcessGroup {
         }
       }
       let (made, _, first) = try own.get()
-      let work: Pending.Work
-      do { work = try connected(within: seconds ?? timeout) { try engine.connect(made, first) } } catch {
+      do { try connect(within: seconds ?? timeout) { try engine.connect(made, first) } } catch {
         made.leaveBehind()
         throw error
       }
       devices.withLock { $0 = made }
-      try Pending(group: self, lane: .control, work: work, tensors: [first], kind: .device).wait()
       return made
     }
   }
 
-  /// What the body returns, which waits for others' bodies, when it has returned in all processes.
-  private func connected(within seconds: Double, _ body: @escaping @Sendable () throws -> Pending.Work) throws
-    -> Pending.Work
-  {
+  /// Runs the body, which waits for others' bodies, until it has returned in all processes.
+  private func connect(within seconds: Double, _ body: @escaping @Sendable () throws -> Void) throws {
     let box = Box()
     DispatchQueue(label: "norma.devices").async {
       let result = Result { try body() }
@@ -90,14 +87,14 @@ extension ProcessGroup {
           ?? (isLate
             ? .failure(TensorError(operation: "NCCL", message: "not connected in \(Self.inWords(seconds))"))
             : .success("")))
-      if let own, isThere.allSatisfy({ !$0.isEmpty }) { return try own.get() }
+      if isThere.allSatisfy({ !$0.isEmpty }) { return }
       _ = box.isDone.wait(timeout: .now() + pause)
       pause = min(2 * pause, 0.25)
     }
   }
 
   private final class Box: Sendable {
-    let result = Mutex<Result<Pending.Work, any Error>?>(nil)
+    let result = Mutex<Result<Void, any Error>?>(nil)
     let isDone = DispatchSemaphore(value: 0)
   }
 
@@ -128,6 +125,7 @@ extension ProcessGroup {
   }
 
   /// What devices still have to do would have who waits for them wait for good.
+  /// Nobody may wait for one any more: it would seem to have come to its end.
   /// - Parameter isFailure: whether a process may be lost, so that to give up can take long too.
   func abandonDevices(isFailure: Bool) {
     let connections = devices.withLock { connections in

@@ -115,7 +115,13 @@ public final class ProcessGroup: @unchecked Sendable {
     }
     startWatching()
     let machine = Array(machineName.utf8)
-    ranksOnThisMachine = try gather(machine).enumerated().filter { $0.element == machine }.map(\.offset)
+    do {
+      ranksOnThisMachine = try gather(machine).enumerated().filter { $0.element == machine }.map(\.offset)
+    } catch {
+      // Released, it would wait for the operation that has failed.
+      _ = Unmanaged.passRetained(self)
+      throw error
+    }
   }
 
   deinit {

@@ -172,7 +172,7 @@ CTGroup ct_group(CTStore store, const char *name, int rank, int size, const char
 // The place, good until the next call on this thread, tells the device from others of the machine.
 CTGroup ct_group_nccl(CTStore store, const char *name, int rank, int size, int device, const char **place, double seconds);
 void ct_group_release(CTGroup group);
-// Gives up what has begun, in all of the group's processes.
+// Gives up what this process has begun; the others find out by themselves.
 void ct_group_abort(CTGroup group);
 // Collective operations begin at once and run on threads of the group. All processes call them in the same order.
 CTWork ct_group_all_reduce(CTGroup group, CTTensor tensor); // the sum, in place

@@ -31,7 +31,7 @@ struct WorkerOptions: ParsableArguments {
       throw ValidationError("--workers must be in 1…1024, got \(workers).")
     }
     guard workerTimeout >= 1, workerTimeout <= 1e6 else {
-      throw ValidationError("--worker-timeout must be at least 1 second, got \(workerTimeout).")
+      throw ValidationError("--worker-timeout must be from 1 to 1,000,000 seconds, got \(workerTimeout).")
     }
   }
 
@@ -65,7 +65,7 @@ struct WorkerOptions: ParsableArguments {
       try group.leave()
     } catch let code as ExitCode {
       // What all have agreed on.
-      try? group.leave()
+      do { try group.leave() } catch { withExtendedLifetime(group) { end(code) } }
       throw code
     } catch {
       // A group that nobody needs any more would be released here, and wait.
