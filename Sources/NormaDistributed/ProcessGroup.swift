@@ -436,7 +436,7 @@ public final class ProcessGroup: @unchecked Sendable {
 
   /// Looks whether somebody has told of a failure. A store that does not answer tells nothing: connections will.
   /// - Throws: ``WorkerError``, also where the store is lost.
-  func look() throws {
+  private func look() throws {
     guard !store.isSilent else { return }
     do {
       guard let reason = try store.found("trouble") else { return }
@@ -460,7 +460,7 @@ public final class ProcessGroup: @unchecked Sendable {
   static func reason(of error: any Error) -> String? { (error as? TensorError)?.message.reason }
 
   /// What a failed operation is to be blamed on.
-  func cause(of error: any Error) -> any Error {
+  private func cause(of error: any Error) -> any Error {
     guard let reason = Self.reason(of: error) else { return error }
     return blame(reason, isLate: reason.contains("imed out") || reason.contains("timeout"))
   }

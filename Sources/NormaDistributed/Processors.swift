@@ -46,10 +46,10 @@ extension ProcessGroup {
     let allowed = Processors.allowed
     let all = try gather(allowed.map(Int64.init))
     guard ranks.count > 1, let index = ranks.firstIndex(of: rank) else { return nil }
-    // A scheduler may have given each its own already.
+    // This one and those that it shares processors with: a scheduler may have given each its own already.
     let others = ranks.filter { all[$0].isEmpty || !Set(all[$0]).isDisjoint(with: all[rank]) }
     func isFree(_ variable: String) -> Bool { getenv(variable) == nil }
-    if isFree("OMP_NUM_THREADS") { Runtime.threads = max(1, Runtime.threads / max(1, others.count)) }
+    if isFree("OMP_NUM_THREADS") { Runtime.threads = max(1, Runtime.threads / others.count) }
     guard ranks.allSatisfy({ all[$0] == all[rank] }), isFree("OMP_PROC_BIND"), isFree("GOMP_CPU_AFFINITY"),
       let own = Processors.share(of: allowed, index, of: ranks.count),
       ct_keep_to_processors(own.map(Int32.init), Int32(own.count)) == 0
