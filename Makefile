@@ -20,7 +20,7 @@ demo: setup
 	.build/release/norma compare --norms batch,group,switchable $(DEMO_OPTIONS) --output runs/demo --overwrite
 
 test: setup
-	swift test
+	@Scripts/test
 
 # FUZZ_OPTIONS go to norma-fuzz (--help tells them), as the names of formats.
 FUZZ_MINUTES ?= 10

@@ -59,7 +59,7 @@ void calm_readers() {
 
 } // namespace
 
-CTStore ct_store(const char *host, int port, bool is_server, double seconds) {
+CTStore ct_store(const char *host, int port, bool is_server, int listening_socket, double seconds) {
   // What goes wrong comes back as an error, and need not be logged with traces besides.
   static const bool is_quiet = [] {
     setenv("TORCH_CPP_LOG_LEVEL", "FATAL", 0);
@@ -71,6 +71,9 @@ CTStore ct_store(const char *host, int port, bool is_server, double seconds) {
     c10d::TCPStoreOptions options;
     options.port = static_cast<uint16_t>(port);
     options.isServer = is_server;
+    if (listening_socket >= 0) {
+      options.masterListenFd = listening_socket;
+    }
     options.waitWorkers = false;
     options.timeout = milliseconds(seconds);
     return reinterpret_cast<CTStore>(c10::make_intrusive<c10d::TCPStore>(host, options).release());

@@ -24,13 +24,18 @@ final class KeyValueStore: @unchecked Sendable {
 
   /// - Parameters:
   ///   - isServer: whether this process keeps the texts.
+  ///   - listeningSocket: descriptor of one that the server takes over; nil has it open its own.
   ///   - prefix: of all keys.
   ///   - seconds: bounds how long this waits for the server.
   /// - Throws: `TensorError`; ``Silence`` where somebody listens who does not answer.
-  init(address: String, port: Int, isServer: Bool, prefix: String, seconds: Double) throws {
+  init(
+    address: String, port: Int, isServer: Bool, listeningSocket: Int32? = nil, prefix: String, seconds: Double
+  ) throws {
     let queue = DispatchQueue(label: "norma.store")
     let handle = try Self.result(on: queue, within: seconds + 1) {
-      guard let handle = ct_store(address, Int32(port), isServer, seconds) else { throw TensorError.last("TCPStore") }
+      guard let handle = ct_store(address, Int32(port), isServer, listeningSocket ?? -1, seconds) else {
+        throw TensorError.last("TCPStore")
+      }
       return Handle(handle)
     }
     (self.address, self.port, self.prefix) = (address, port, prefix)

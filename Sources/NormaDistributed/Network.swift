@@ -73,27 +73,49 @@ func localAddress(towards environment: WorkerEnvironment) -> String {
   return "127.0.0.1"
 }
 
-/// A port of this machine that nobody listens on now.
-public func freePort() throws -> Int {
-  var address = sockaddr_in()
-  address.sin_family = sa_family_t(AF_INET)
-  address.sin_addr.s_addr = UInt32(INADDR_LOOPBACK).bigEndian
-  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-  #if canImport(Glibc)
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  #else
-    let descriptor = socket(AF_INET, SOCK_STREAM, 0)
-  #endif
-  defer { close(descriptor) }
-  let isFound = withUnsafeMutablePointer(to: &address) { pointer in
-    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-      bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+/// A socket on the loopback interface that listens at a port of its own. Who starts the processes of one machine makes it and hands it to the
+/// one that keeps the store: so nobody else can take the port meanwhile, and who comes early waits in line.
+public struct ListeningSocket: ~Copyable {
+  public let port: Int
+  /// Of the file, which processes that are started inherit until it is closed.
+  public let descriptor: Int32
+
+  /// - Parameter port: 0 takes one that the system chooses.
+  /// - Throws: ``WorkerError`` where somebody has the port, or the machine has none left, or no file descriptor.
+  public init(port: UInt16 = 0) throws {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(INADDR_LOOPBACK).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    #if canImport(Glibc)
+      descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    #else
+      descriptor = socket(AF_INET, SOCK_STREAM, 0)
+    #endif
+    let isFound = withUnsafeMutablePointer(to: &address) { [descriptor] pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, length) == 0 && listen(descriptor, SOMAXCONN) == 0
+          && getsockname(descriptor, $0, &length) == 0
+      }
+    }
+    self.port = Int(UInt16(bigEndian: address.sin_port))
+    guard descriptor >= 0, isFound else {
+      throw WorkerError("no port of this machine could be taken: \(String(cString: strerror(errno)))")
     }
   }
-  guard descriptor >= 0, isFound else {
-    throw WorkerError("no free port was found on this machine: \(String(cString: strerror(errno)))")
+
+  deinit { close(descriptor) }
+
+  /// Closes it now.
+  public consuming func end() {}
+
+  /// The descriptor, to be closed by who gets it.
+  public consuming func release() -> Int32 {
+    let descriptor = descriptor
+    discard self
+    return descriptor
   }
-  return Int(UInt16(bigEndian: address.sin_port))
 }
 
 /// Seconds of a clock that all processes of this machine share.

@@ -149,7 +149,8 @@ public final class ProcessGroup: @unchecked Sendable {
     func open(isServer: Bool, seconds: Double) throws -> KeyValueStore {
       try KeyValueStore(
         address: environment.address, port: environment.port, isServer: isServer,
-        prefix: "norma/\(environment.attempt)/", seconds: seconds)
+        listeningSocket: isServer ? environment.listeningSocket : nil, prefix: "norma/\(environment.attempt)/",
+        seconds: seconds)
     }
     do { return try open(isServer: environment.keepsStore, seconds: timeout) } catch {
       let reason = reason(of: error) ?? "it does not answer"

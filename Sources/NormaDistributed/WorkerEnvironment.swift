@@ -19,6 +19,8 @@ public struct WorkerEnvironment: Sendable, Equatable {
   public var port: Int
   /// Whether who started the processes keeps the store (torchrun's agent); else rank 0 does.
   public var storeIsElsewhere = false
+  /// `NORMA_STORE`: the descriptor of a ``ListeningSocket`` that rank 0 keeps the store at; nil has it open one at ``port``.
+  public var listeningSocket: Int32?
   /// Tells this attempt from earlier ones that the same store has seen.
   public var attempt = "0"
   /// Whether torchrun has started the processes again after some have failed.
@@ -61,6 +63,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
     attempt = [value("TORCHELASTIC_RUN_ID"), value("TORCHELASTIC_RESTART_COUNT") ?? "0"].compactMap { $0 }
       .joined(separator: "/")
     isRestart = (value("TORCHELASTIC_RESTART_COUNT").flatMap { Int($0) } ?? 0) > 0
+    listeningSocket = value("NORMA_STORE").flatMap { Int32($0) }
     interface = value("GLOO_SOCKET_IFNAME").flatMap { $0.isEmpty ? nil : $0 }
   }
 

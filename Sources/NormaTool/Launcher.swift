@@ -36,23 +36,27 @@ enum Launcher {
   /// - Throws: `ExitCode` with that of the first one that failed.
   /// - Parameter timeout: after which workers find out themselves that another one is gone.
   static func run(_ count: Int, timeout: Double) throws {
-    let port = try freePort()
+    let socket = try ListeningSocket()
     var line: [Int32] = [0, 0]
     guard pipe(&line) == 0, fcntl(line[1], F_SETFD, FD_CLOEXEC) == 0 else {
       throw ToolError("workers could not be started: \(String(cString: strerror(errno)))")
     }
     defer { for descriptor in line { close(descriptor) } }
     let common = [
-      "WORLD_SIZE": "\(count)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)", variable: "\(line[0])",
+      "WORLD_SIZE": "\(count)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(socket.port)", variable: "\(line[0])",
     ]
     // Before the first worker can end.
     let signals = try Interruption.listen(besides: [SIGCHLD])
     var ranks: [pid_t: Int] = [:]
+    func start(_ rank: Int, _ besides: [String: String] = [:]) throws {
+      let own = ["RANK": "\(rank)", "LOCAL_RANK": "\(rank)"].merging(common) { $1 }.merging(besides) { $1 }
+      ranks[try spawn(own)] = rank
+    }
     do {
-      for rank in 0..<count {
-        let own = ["RANK": "\(rank)", "LOCAL_RANK": "\(rank)"].merging(common) { $1 }
-        ranks[try spawn(own)] = rank
-      }
+      try start(0, ["NORMA_STORE": "\(socket.descriptor)"])
+      // Nobody else has it, so that the others hear at once where rank 0 ends early.
+      socket.end()
+      for rank in 1..<count { try start(rank) }
     } catch {
       for process in ranks.keys { kill(process, SIGKILL) }
       throw error

@@ -12,7 +12,8 @@ import Testing
     "--width", "2", "--crop", "32", "--epochs", "2", "--dropout", "0.2", "--threads", "1",
     "--synthetic-size", "48", "--synthetic-slices", "4", "--val-slices", "1", "--test-slices", "1",
   ]
-  private static let sharing = ["--share", "--claim-timeout", "1"]
+  // A busy machine may keep a process from telling for seconds that it is there.
+  private static let sharing = ["--share", "--claim-timeout", "5"]
 
   private func run(
     _ grid: [String], _ output: String, _ more: [String] = sharing, samples: Int = 12,

@@ -2,6 +2,7 @@ import Foundation
 import NormaDistributed
 import NormaRecords
 import NormaReport
+import Synchronization
 import TestSupport
 import Testing
 
@@ -10,7 +11,18 @@ struct Crew {
   let folder: TemporaryFolder
   let port: Int
 
-  init() throws { (folder, port) = (try TemporaryFolder(), try freePort()) }
+  init() throws { (folder, port) = (try TemporaryFolder(), Self.freePort()) }
+
+  private static let nextPort = Atomic<UInt16>(20_000 + UInt16(getpid() % 10_000))
+
+  /// A port that nobody listens on, of those that the system gives to nobody by itself: until the process comes that it is for, another
+  /// one's connection could take it.
+  static func freePort() -> Int {
+    while true {
+      let port = nextPort.wrappingAdd(1, ordering: .relaxed).oldValue
+      if (try? ListeningSocket(port: port)) != nil { return Int(port) }
+    }
+  }
 
   static let options = [
     "--norm", "switchable:synchronized", "--width", "2", "--depth", "2", "--crop", "32", "--epochs", "2",

@@ -9,7 +9,8 @@ public enum Python {
   }
 
   /// Its name or path.
-  public static let executable = ProcessInfo.processInfo.environment["PEERS_PYTHON"] ?? "python3"
+  public static let executable =
+    ProcessInfo.processInfo.environment["PEERS_PYTHON"].flatMap { $0.isEmpty ? nil : $0 } ?? "python3"
 
   /// Whether these modules are there.
   public static func imports(_ modules: String...) -> Bool {

@@ -18,14 +18,18 @@ public func workerResults<Value>(
   _ count: Int, timeout: Double = 60, _ body: @escaping @Sendable (ProcessGroup) throws -> Value
 ) throws -> [Result<Value, any Error>] {
   precondition(NameService.isBrief)
-  let port = try freePort()
+  let socket = try ListeningSocket()
+  let port = socket.port
+  let store = socket.release()
   let results = Results<Value>(count)
   let threads = (0..<count).map { rank in
     let thread = Thread {
       results.set(
         rank,
         Result {
-          let group = try ProcessGroup(WorkerEnvironment(rank: rank, size: count, port: port), timeout: timeout)
+          var environment = WorkerEnvironment(rank: rank, size: count, port: port)
+          environment.listeningSocket = store
+          let group = try ProcessGroup(environment, timeout: timeout)
           return try ProcessGroup.$current.withValue(group) {
             do {
               let result = try body(group)
@@ -41,8 +45,6 @@ public func workerResults<Value>(
     }
     thread.stackSize = 16 << 20
     thread.start()
-    // Who finds no store yet tries again only after a second.
-    if rank == 0 { usleep(50_000) }
     return thread
   }
   results.wait()

@@ -153,8 +153,9 @@ bool ct_process_reset_peak(void);
 
 // Several processes ------------------------------------------------------------------------------
 // A table of bytes by key that processes share over TCP. The server is a thread of the process that is asked to
-// have it, and ends with its last store. Seconds bound how long everything waits for the server.
-CTStore ct_store(const char *host, int port, bool is_server, double seconds);
+// have it, and ends with its last store. It takes over the listening socket, or opens one where that is negative. Seconds
+// bound how long everything waits for the server.
+CTStore ct_store(const char *host, int port, bool is_server, int listening_socket, double seconds);
 void ct_store_release(CTStore store);
 int ct_store_set(CTStore store, const char *key, const uint8_t *bytes, int64_t count);
 // Waits for the key. The bytes stay readable until the next call on this thread. Returns how many.
