@@ -162,8 +162,9 @@ public final class ProcessGroup: @unchecked Sendable {
               : "rank 0 keeps it; is it running there, with this MASTER_ADDR and MASTER_PORT?"),
           rank: environment.storeRank)
       }
-      // Who has the port may be another rank 0, which says so.
-      let other = try? open(isServer: false, seconds: 1).text("rank/0", seconds: 1)
+      // Who has the port may be another rank 0, which says so. libtorch asks for the name of each address that it connects to, which takes ten
+      // seconds where no name service answers.
+      let other = try? open(isServer: false, seconds: min(timeout, 12)).text("rank/0", seconds: 1)
       throw WorkerError(
         other.map { isTwice(environment, $0) }
           ?? "rank 0 could not open \(environment.store): another run may have the port; choose another MASTER_PORT (\(reason))"

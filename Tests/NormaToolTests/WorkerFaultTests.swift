@@ -11,7 +11,7 @@ import Testing
   init() throws { crew = try Crew() }
 
   /// Seconds; in fewer a busy machine may not start three processes.
-  private static let timeout = 6
+  private static let timeout = 10
   /// Seconds that a busy machine may take besides; when quiet, survivors end within the time-out and six seconds.
   private static let grace = 30.0
 
@@ -269,7 +269,7 @@ struct WorkerHostTests {
     let clock = ContinuousClock()
     let start = clock.now
     let outcome = try run(
-      ["--count", "3", "--\(fault)", "\(host)", "--upon", "epoch 1/"], Crew.longer + ["--epochs", "1000"], timeout: 6)
+      ["--count", "3", "--\(fault)", "\(host)", "--upon", "epoch 1/"], Crew.longer + ["--epochs", "1000"], timeout: 10)
     #expect(outcome.status == 1, "\(outcome.errors)")
     #expect((clock.now - start) / .seconds(1) < 100)
     let lines = outcome.errors.split(separator: "\n").filter { $0.contains("Error: ") }
