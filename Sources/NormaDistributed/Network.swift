@@ -77,7 +77,6 @@ func localAddress(towards environment: WorkerEnvironment) -> String {
 /// one that keeps the store: so nobody else can take the port meanwhile, and who comes early waits in line.
 public struct ListeningSocket: ~Copyable {
   public let port: Int
-  /// Of the file, which processes that are started inherit until it is closed.
   public let descriptor: Int32
 
   /// - Parameter port: 0 takes one that the system chooses.
@@ -93,19 +92,32 @@ public struct ListeningSocket: ~Copyable {
     #else
       descriptor = socket(AF_INET, SOCK_STREAM, 0)
     #endif
-    let isFound = withUnsafeMutablePointer(to: &address) { [descriptor] pointer in
+    var reason = descriptor < 0 || fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0 ? errno : 0
+    withUnsafeMutablePointer(to: &address) { [descriptor] pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(descriptor, $0, length) == 0 && listen(descriptor, SOMAXCONN) == 0
-          && getsockname(descriptor, $0, &length) == 0
+        if reason == 0,
+          bind(descriptor, $0, length) < 0 || listen(descriptor, SOMAXCONN) < 0
+            || getsockname(descriptor, $0, &length) < 0
+        {
+          reason = errno
+        }
       }
     }
     self.port = Int(UInt16(bigEndian: address.sin_port))
-    guard descriptor >= 0, isFound else {
-      throw WorkerError("no port of this machine could be taken: \(String(cString: strerror(errno)))")
+    guard reason == 0 else {
+      throw WorkerError("no port of this machine could be taken: \(String(cString: strerror(reason)))")
     }
   }
 
   deinit { close(descriptor) }
+
+  /// Processes that are started from now on have it too, with the same descriptor.
+  /// - Throws: ``WorkerError``.
+  public func letChildrenInherit() throws {
+    guard fcntl(descriptor, F_SETFD, 0) == 0 else {
+      throw WorkerError("a socket cannot be handed to another process: \(String(cString: strerror(errno)))")
+    }
+  }
 
   /// Closes it now.
   public consuming func end() {}

@@ -152,6 +152,10 @@ public final class ProcessGroup: @unchecked Sendable {
         listeningSocket: isServer ? environment.listeningSocket : nil, prefix: "norma/\(environment.attempt)/",
         seconds: seconds)
     }
+    // The number is soon another file's.
+    if environment.keepsStore, getenv(WorkerEnvironment.socketVariable) != nil {
+      unsetenv(WorkerEnvironment.socketVariable)
+    }
     do { return try open(isServer: environment.keepsStore, seconds: timeout) } catch {
       let reason = reason(of: error) ?? "it does not answer"
       guard environment.keepsStore else {
@@ -164,7 +168,9 @@ public final class ProcessGroup: @unchecked Sendable {
       }
       // Who has the port may be another rank 0, which says so. libtorch asks for the name of each address that it connects to, which takes ten
       // seconds where no name service answers.
-      let other = try? open(isServer: false, seconds: min(timeout, 12)).text("rank/0", seconds: 1)
+      let other =
+        "\(error)".contains("already in use")
+        ? try? open(isServer: false, seconds: min(timeout, 12)).text("rank/0", seconds: 1) : nil
       throw WorkerError(
         other.map { isTwice(environment, $0) }
           ?? "rank 0 could not open \(environment.store): another run may have the port; choose another MASTER_PORT (\(reason))"

@@ -19,7 +19,8 @@ public struct WorkerEnvironment: Sendable, Equatable {
   public var port: Int
   /// Whether who started the processes keeps the store (torchrun's agent); else rank 0 does.
   public var storeIsElsewhere = false
-  /// `NORMA_STORE`: the descriptor of a ``ListeningSocket`` that rank 0 keeps the store at; nil has it open one at ``port``.
+  /// `NORMA_STORE`: the descriptor of a ``ListeningSocket`` for rank 0 to keep the store at, which its first group takes over; nil has it open
+  /// one at ``port``.
   public var listeningSocket: Int32?
   /// Tells this attempt from earlier ones that the same store has seen.
   public var attempt = "0"
@@ -27,6 +28,8 @@ public struct WorkerEnvironment: Sendable, Equatable {
   public var isRestart = false
   /// `GLOO_SOCKET_IFNAME`: the network interface to be reached at; nil takes the one that leads to the store.
   public var interface: String?
+
+  public static let socketVariable = "NORMA_STORE"
 
   /// The processes of one machine.
   public init(rank: Int, size: Int, address: String = "127.0.0.1", port: Int) {
@@ -63,7 +66,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
     attempt = [value("TORCHELASTIC_RUN_ID"), value("TORCHELASTIC_RESTART_COUNT") ?? "0"].compactMap { $0 }
       .joined(separator: "/")
     isRestart = (value("TORCHELASTIC_RESTART_COUNT").flatMap { Int($0) } ?? 0) > 0
-    listeningSocket = value("NORMA_STORE").flatMap { Int32($0) }
+    listeningSocket = value(Self.socketVariable).flatMap { Int32($0) }
     interface = value("GLOO_SOCKET_IFNAME").flatMap { $0.isEmpty ? nil : $0 }
   }
 

@@ -53,8 +53,9 @@ enum Launcher {
       ranks[try spawn(own)] = rank
     }
     do {
-      try start(0, ["NORMA_STORE": "\(socket.descriptor)"])
-      // Nobody else has it, so that the others hear at once where rank 0 ends early.
+      try socket.letChildrenInherit()
+      try start(0, [WorkerEnvironment.socketVariable: "\(socket.descriptor)"])
+      // It ends with rank 0, as a port does that rank 0 has opened.
       socket.end()
       for rank in 1..<count { try start(rank) }
     } catch {

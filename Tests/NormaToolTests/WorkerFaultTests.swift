@@ -94,7 +94,7 @@ import Testing
   }
 
   @Test func someDoNotMeet() throws {
-    let wrongPort = Crew.freePort()
+    let wrongPort = try Crew.freePort()
     let crews = try (0..<3).map { _ in try Crew() }
     func start(_ index: Int, _ ranks: [Int], _ size: (Int) -> Int = { _ in 3 }, port: Int? = nil) throws
       -> [Tool.Running]
@@ -190,7 +190,7 @@ import Testing
       Crew.wait([running]) { crew.hasCheckpoint }
       let process = try #require(try Crew.workers(of: running.process)[2])
       kill(process, SIGKILL)
-      let outcome = try running.end(within: Self.grace)
+      let outcome = try running.end(within: Double(Self.timeout) + Self.grace)
       #expect(outcome.status == 137, "\(outcome.errors)")
       #expect(outcome.errors.contains("error: rank 2 (process \(process)) was ended by signal 9"), "\(outcome.errors)")
       #expect(outcome.errors.components(separatedBy: "Error: rank 2 of 3 was lost").count == 3, "\(outcome.errors)")

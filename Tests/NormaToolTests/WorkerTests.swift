@@ -11,17 +11,18 @@ struct Crew {
   let folder: TemporaryFolder
   let port: Int
 
-  init() throws { (folder, port) = (try TemporaryFolder(), Self.freePort()) }
+  init() throws { (folder, port) = (try TemporaryFolder(), try Self.freePort()) }
 
-  private static let nextPort = Atomic<UInt16>(20_000 + UInt16(getpid() % 10_000))
+  private static let nextPort = Atomic<UInt16>(20_000 + UInt16(getpid() % 100) * 100)
 
-  /// A port that nobody listens on, of those that the system gives to nobody by itself: until the process comes that it is for, another
-  /// one's connection could take it.
-  static func freePort() -> Int {
-    while true {
+  /// A port that nobody listens on, below those that systems give to connections by themselves: until the process comes that it is for,
+  /// somebody else's could take it.
+  static func freePort() throws -> Int {
+    for _ in 0..<1000 {
       let port = nextPort.wrappingAdd(1, ordering: .relaxed).oldValue
       if (try? ListeningSocket(port: port)) != nil { return Int(port) }
     }
+    return try ListeningSocket().port
   }
 
   static let options = [
